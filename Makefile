@@ -1,0 +1,46 @@
+# `make demo` and `make test` need Python 3.11 or newer and nothing else: no service, no Docker.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test lint types unit integration acceptance clean
+
+help: ## Show what there is.
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 20
+
+setup: $(VENV)/installed ## Make .venv and install the tested versions.
+
+$(VENV)/installed: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "Python 3.11 or newer is needed, this is $$($(PYTHON) --version): make PYTHON=python3.12 …" >&2; exit 2; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "installing into $(VENV): two to five minutes the first time"
+	@$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+demo: setup ## Run Phase 1 of the quickstart study on real prices.
+	@$(BIN)/hpo run quickstart
+
+test: lint types unit integration acceptance ## Run everything that must pass.
+
+lint: setup ## Style, formatting and the layers between the packages.
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+
+types: setup ## Strict types in all three packages.
+	$(BIN)/mypy
+
+unit: setup ## Pure functions; seconds.
+	$(BIN)/pytest tests/unit
+
+integration: setup ## A real Postgres.
+	$(BIN)/pytest tests/integration
+
+acceptance: setup ## The real command, real training, real signals; minutes.
+	$(BIN)/pytest tests/acceptance
+
+clean: ## Remove what can be made again; studies in the user's data directory stay.
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

@@ -1,0 +1,291 @@
+"""The control schema: who may run what. Plain statements with guards; no decisions and no Optuna here."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from sqlalchemy import Connection, Engine, text
+
+from hpo.records import (
+    Cause,
+    Counts,
+    Origin,
+    StudyRecord,
+    StudyState,
+    Throughput,
+    TrialRecord,
+    TrialState,
+    WorkerRecord,
+)
+from hpo.sql import statement
+from hpo.storage import advisory_lock
+
+
+def migrate(engine: Engine) -> None:
+    """Bring the control schema to the newest version; safe for any number of processes at once."""
+    with engine.connect() as connection, advisory_lock(connection, "hpo schema"):
+        if _version(connection) != _newest_version():
+            connection.execute(text("CREATE SCHEMA IF NOT EXISTS hpo"))
+            connection.commit()
+            _upgrade(connection)
+
+
+def exists(engine: Engine) -> bool:
+    """Return whether the control schema has been made in this database."""
+    with engine.connect() as connection:
+        return _version(connection) is not None
+
+
+class Control:
+    """Typed access to the control schema."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+
+    def add_study(self, study: StudyRecord, trials: list[TrialRecord]) -> None:
+        """Insert a study and its first trials, all or nothing."""
+        with self.engine.begin() as connection:
+            connection.execute(
+                statement("insert_study"),
+                {
+                    "name": study.name,
+                    "phase": study.phase,
+                    "spec": json.dumps(study.spec),
+                    "fingerprint": study.fingerprint,
+                    "prepared": json.dumps(study.prepared),
+                    "cap": study.cap,
+                },
+            )
+            for trial in trials:
+                _insert_trial(connection, study.name, trial)
+
+    def study(self, name: str) -> StudyRecord | None:
+        """Return the study of that name, if there is one."""
+        rows = self._read("study", name=name)
+        return StudyRecord(**{**rows[0], "state": StudyState(rows[0]["state"])}) if rows else None
+
+    def study_names(self) -> list[str]:
+        """Names of all studies, oldest first."""
+        return [row["name"] for row in self._read("study_names")]
+
+    def open_studies(self, only: str | None = None) -> list[str]:
+        """Names of the studies that give out trials; the one that has waited longest first."""
+        return [row["name"] for row in self._read("open_studies", only=only)]
+
+    def decide(self, name: str, state: StudyState, reason: str, evidence: Mapping[str, Any]) -> bool:
+        """End the running of a study; return whether this call did it, not an earlier one."""
+        return self._write("change_state", name=name, state=state, reason=reason, evidence=json.dumps(evidence))
+
+    def resume(self, study: StudyRecord, reason: str) -> bool:
+        """Let a study give out trials again, with the cap, specification and convergence rule of the record."""
+        return self._write(
+            "resume_study",
+            name=study.name,
+            reason=reason,
+            cap=study.cap,
+            spec=json.dumps(study.spec),
+            fingerprint=study.fingerprint,
+            convergence_off=study.convergence_off,
+        )
+
+    def add_trial(self, study: str, trial: TrialRecord) -> bool:
+        """Insert a waiting trial; return False when its slot and turn, or its number, is taken already."""
+        with self.engine.begin() as connection:
+            return _insert_trial(connection, study, trial)
+
+    def replace_trial(self, study: str, lost: TrialRecord, outcome_cause: Cause, message: str, by: TrialRecord) -> bool:
+        """End a running trial as replaced and insert its successor, both or neither.
+
+        Returns:
+            False when the trial was not running under `lost.worker` any more: then nothing has changed.
+        """
+        with self.engine.begin() as connection:
+            if not _end_trial(connection, study, lost, TrialState.REPLACED, outcome_cause, message, None, {}):
+                return False
+            _insert_trial(connection, study, by)
+            return True
+
+    def end_trial(
+        self,
+        study: str,
+        trial: TrialRecord,
+        state: TrialState,
+        *,
+        cause: Cause | None = None,
+        message: str = "",
+        score: float | None = None,
+        attributes: Mapping[str, Any] | None = None,
+    ) -> bool:
+        """End a running trial; return False when `trial.worker` does not hold it any more."""
+        with self.engine.begin() as connection:
+            return _end_trial(connection, study, trial, state, cause, message, score, attributes or {})
+
+    def start_trial(self, study: str, number: int, worker: str) -> bool:
+        """Give a waiting trial to a worker; return False when it is not waiting."""
+        return self._write("start_trial", study=study, number=number, worker=worker)
+
+    def trials(self, study: str) -> list[TrialRecord]:
+        """Return all trials of a study in the order of their numbers."""
+        return [_trial(row) for row in self._read("trials", study=study)]
+
+    def trial(self, study: str, number: int) -> TrialRecord | None:
+        """Return one trial, if the control schema knows it."""
+        rows = self._read("trial", study=study, number=number)
+        return _trial(rows[0]) if rows else None
+
+    def best(self, study: str, direction: str) -> TrialRecord | None:
+        """Return the complete trial with the best score; of equal ones the first."""
+        rows = self._read(f"best_{direction}", study=study)
+        return _trial(rows[0]) if rows else None
+
+    def open_designs(self, study: str) -> list[str]:
+        """Names of the forced configurations that have not ended."""
+        return [row["design"] for row in self._read("open_designs", study=study)]
+
+    def counts(self, study: str) -> Counts:
+        """Count the trials of a study in the database."""
+        return Counts(**self._read("counts", study=study)[0])
+
+    def unpublished(self, study: str) -> list[int]:
+        """Numbers of ended trials whose end Optuna has not been told yet."""
+        return [row["number"] for row in self._read("unpublished", study=study)]
+
+    def mark_published(self, study: str, number: int) -> None:
+        """Remember that Optuna knows how the trial ended."""
+        with self.engine.begin() as connection:
+            connection.execute(statement("published"), {"study": study, "number": number})
+
+    def register(self, worker: WorkerRecord) -> None:
+        """Add a worker; its first beat is this moment."""
+        with self.engine.begin() as connection:
+            connection.execute(
+                statement("register_worker"),
+                {
+                    "id": worker.id,
+                    "place": worker.place,
+                    "host": worker.host,
+                    "pid": worker.pid,
+                    "started": worker.started,
+                },
+            )
+
+    def beat(self, worker: str) -> None:
+        """Say that the worker is alive, in the database's time."""
+        with self.engine.begin() as connection:
+            connection.execute(statement("beat"), {"id": worker})
+
+    def unregister(self, worker: str) -> None:
+        """Say that the worker has left."""
+        with self.engine.begin() as connection:
+            connection.execute(statement("unregister_worker"), {"id": worker})
+
+    def workers(self) -> list[WorkerRecord]:
+        """Return the workers that have not left, dead ones included until they are reaped."""
+        workers = []
+        for row in self._read("workers"):
+            study, number = row.pop("study"), row.pop("number")
+            workers.append(WorkerRecord(**row, trial=(study, number) if study else None))
+        return workers
+
+    def holders(self, study: str) -> list[tuple[int, WorkerRecord, bool]]:
+        """Return number, worker and whether that worker has left, for every running trial."""
+        return [
+            (row.pop("number"), WorkerRecord(**row, host=""), has_left)
+            for row in self._read("holders", study=study)
+            for has_left in [row.pop("has_left")]
+        ]
+
+    def throughput(self, study: str, size_key: str) -> list[Throughput]:
+        """Return how many trials of every size have ended and how long they took."""
+        return [Throughput(**row) for row in self._read("throughput", study=study, size_key=size_key)]
+
+    def pending_sizes(self, study: str, size_key: str) -> dict[str, int]:
+        """Count waiting and running trials by size."""
+        return {row["size"]: row["pending"] for row in self._read("pending_sizes", study=study, size_key=size_key)}
+
+    def elapsed_of_running(self, study: str, size_key: str) -> list[tuple[str, float]]:
+        """Return size and seconds so far of every running trial."""
+        rows = self._read("elapsed_of_running", study=study, size_key=size_key)
+        return [(row["size"], row["elapsed"]) for row in rows]
+
+    def _read(self, query: str, /, **values: object) -> list[dict[str, Any]]:
+        with self.engine.connect() as connection:
+            return [dict(row) for row in connection.execute(statement(query), values).mappings()]
+
+    def _write(self, query: str, /, **values: object) -> bool:
+        with self.engine.begin() as connection:
+            return connection.execute(statement(query), values).first() is not None
+
+
+def _insert_trial(connection: Connection, study: str, trial: TrialRecord) -> bool:
+    values = {
+        "study": study,
+        "number": trial.number,
+        "slot": trial.slot,
+        "turn": trial.turn,
+        "attempt": trial.attempt,
+        "origin": trial.origin,
+        "design_id": trial.design_id,
+        "seed": trial.seed,
+        "params": json.dumps(trial.params),
+        "attributes": json.dumps(trial.attributes),
+    }
+    return connection.execute(statement("insert_trial"), values).first() is not None
+
+
+def _end_trial(
+    connection: Connection,
+    study: str,
+    trial: TrialRecord,
+    state: TrialState,
+    cause: Cause | None,
+    message: str,
+    score: float | None,
+    attributes: Mapping[str, Any],
+) -> bool:
+    values = {
+        "study": study,
+        "number": trial.number,
+        "worker": trial.worker,
+        "state": state,
+        "cause": cause,
+        "message": message,
+        "score": score,
+        "attributes": json.dumps(attributes),
+    }
+    return connection.execute(statement("end_trial"), values).first() is not None
+
+
+def _trial(row: Mapping[str, Any]) -> TrialRecord:
+    cause = Cause(row["cause"]) if row["cause"] else None
+    return TrialRecord(**{**row, "origin": Origin(row["origin"]), "state": TrialState(row["state"]), "cause": cause})
+
+
+def _version(connection: Connection) -> str | None:
+    if connection.scalar(text("SELECT to_regclass('hpo.version')")) is None:
+        return None
+    version: str | None = connection.scalar(text("SELECT version_num FROM hpo.version"))
+    return version
+
+
+def _newest_version() -> str | None:
+    from alembic.script import ScriptDirectory
+
+    return ScriptDirectory.from_config(_alembic_config()).get_current_head()
+
+
+def _upgrade(connection: Connection) -> None:
+    from alembic import command
+
+    config = _alembic_config()
+    config.attributes["connection"] = connection
+    command.upgrade(config, "head")
+    connection.commit()
+
+
+def _alembic_config() -> Any:  # noqa: ANN401  Alembic is imported only where it is used
+    from alembic.config import Config
+
+    config = Config()
+    config.set_main_option("script_location", "hpo.sql:migrations")
+    return config

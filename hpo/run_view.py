@@ -1,0 +1,207 @@
+"""What a person sees of a run: live progress on a terminal, plain lines elsewhere, tables at the end.
+
+Everything here goes to standard error but the tables, so that `--json` and pipes stay clean.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from budgets import format_budget
+from hpo.monitor import Status, top_trials
+from hpo.records import StudyState, TrialRecord, TrialState
+
+_TOP = 10
+Show = Callable[[Status], None]
+
+
+class RunView:
+    """Shows a run; quiet where `--json` was asked for."""
+
+    def __init__(self, *, quiet: bool = False) -> None:
+        self._console = Console(stderr=True, quiet=quiet, highlight=False)
+
+    def notice(self, text: str) -> None:
+        """Say something worth knowing."""
+        self._console.print(f"notice: {text}", style="yellow", markup=False)
+
+    @contextmanager
+    def working(self, what: str) -> Iterator[None]:
+        """Show that something takes a while."""
+        if self._console.is_terminal:
+            with self._console.status(f"{what} …"):
+                yield
+        else:
+            self._console.print(f"{what} …")
+            yield
+
+    @contextmanager
+    def watching(self, score_name: str, trials: Callable[[], Sequence[TrialRecord]]) -> Iterator[Show]:
+        """Show the progress of a study for as long as the block lasts."""
+        if not self._console.is_terminal:
+            yield _PlainLines(self._console, trials).show
+            return
+        with Live(console=self._console, refresh_per_second=4, transient=True) as live:
+            yield lambda status: live.update(progress(status, score_name))
+
+
+class _PlainLines:
+    """One line for every trial that has ended, for logs and pipes."""
+
+    def __init__(self, console: Console, trials: Callable[[], Sequence[TrialRecord]]) -> None:
+        self._console, self._trials = console, trials
+        self._said = {trial.number for trial in trials() if not _open(trial)}
+
+    def show(self, status: Status) -> None:
+        counts = status.counts
+        ended = counts.complete + counts.pruned + counts.failed + counts.replaced
+        if ended == len(self._said):
+            return
+        for trial in self._trials():
+            if trial.number not in self._said and not _open(trial):
+                self._said.add(trial.number)
+                self._console.print(self._line(trial, status), markup=False, soft_wrap=True)
+
+    def _line(self, trial: TrialRecord, status: Status) -> str:
+        counts = status.counts
+        result = f"{trial.score:.4f}" if trial.score is not None else f"{trial.state} ({trial.cause})"
+        left = f", forced open {len(status.forced_open)}" if status.forced_open else ""
+        return (
+            f"{counts.complete}/{counts.cap} trial {trial.number} {trial_name(trial)}: {result} "
+            f"in {trial.seconds or 0:.1f} s, best {_best(status)}{left}, {_time_to_go(status)}"
+        )
+
+
+def progress(status: Status, score_name: str) -> Group:
+    """Return the live display: counts, best, what is open, who works on what."""
+    counts = status.counts
+    head = Table.grid(padding=(0, 2))
+    head.add_row(
+        Text(status.study.name, style="bold"),
+        ProgressBar(total=counts.cap, completed=counts.complete, width=24),
+        f"{counts.complete}/{counts.cap} trials",
+        _time_to_go(status),
+    )
+    lines = [Text(f"best {score_name} {_best(status)}")]
+    if status.forced_open:
+        lines.append(Text(f"forced, still open: {', '.join(status.forced_open)}", style="dim"))
+    busy = [f"trial {worker.trial[1]}" for worker in status.workers if worker.trial]
+    lines.append(Text(f"{len(busy)} running: {', '.join(busy)}" if busy else "no trial is running", style="dim"))
+    return Group(head, *lines)
+
+
+def results_table(trials: Sequence[TrialRecord], direction: str) -> Table:
+    """Return the best trials as a table of at most 80 columns."""
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for name in ("#", "configuration"):
+        table.add_column(name, no_wrap=True)
+    for name in ("score", "95 %", "drop", "lr", "decay", "params", "s"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for trial in top_trials(trials, direction, _TOP):
+        table.add_row(*_row(trial))
+    return table
+
+
+def print_results(status: Status, trials: Sequence[TrialRecord], score_name: str, *, next_steps: Sequence[str]) -> None:
+    """Print the table of results, why the search stopped, and what to type next, on standard output."""
+    console = Console(highlight=False, soft_wrap=False)
+    if status.counts.complete:
+        console.print(f"\nbest trials by {score_name}")
+        console.print(results_table(trials, str(status.study.spec["direction"])))
+        if any(trial.attributes.get("collapsed") for trial in trials):
+            console.print("* collapsed: the predictions are nearly a constant, and the score is worth nothing")
+    console.print()
+    for line in summary(status):
+        console.print(line, markup=False)
+    if next_steps:
+        console.print("\nnext:")
+        for step in next_steps:
+            console.print(f"  {step}", markup=False)
+
+
+def summary(status: Status) -> list[str]:
+    """Return a few lines on where a study stands."""
+    counts, study = status.counts, status.study
+    parts = [f"{counts.complete} of {counts.cap} trials complete"]
+    others = {
+        "running": counts.running,
+        "waiting": counts.waiting,
+        "pruned": counts.pruned,
+        "failed": counts.failed,
+    }
+    parts += [f"{number} {word}" for word, number in others.items() if number]
+    if counts.replaced:
+        parts.append(f"{counts.replaced} run again")
+    lines = [
+        f"{study.name}: {study.state.value}{f': {study.reason}' if study.reason else ''}",
+        ", ".join(parts),
+    ]
+    if status.best is not None:
+        lines.append(f"best {_best(status)}: trial {status.best.number}, {trial_name(status.best)}")
+    if study.state is StudyState.RUNNING:
+        lines.append(_time_to_go(status))
+    return lines + [f"alert: {alert}" for alert in status.alerts]
+
+
+def trial_name(trial: TrialRecord) -> str:
+    """Return what a trial is called on a line: its design, or its shape."""
+    return str(trial.attributes.get("design") or trial.attributes.get("shape") or "–")
+
+
+def _row(trial: TrialRecord) -> list[str]:
+    attributes, params = trial.attributes, trial.params
+    low, high = attributes.get("auc_low"), attributes.get("auc_high")
+    size = attributes.get("exact_params")
+    return [
+        str(trial.number),
+        trial_name(trial) + ("*" if attributes.get("collapsed") else ""),
+        f"{trial.score:.4f}",
+        f"{low:.3f}–{high:.3f}" if low is not None and high is not None else "–",
+        _short(params.get("dropout")),
+        _short(params.get("learning_rate")),
+        _short(params.get("weight_decay")),
+        format_budget(round(size, -4)) if size else "–",
+        f"{trial.seconds or 0:.0f}",
+    ]
+
+
+def _short(value: Any) -> str:  # noqa: ANN401  a parameter of any kind
+    return f"{value:.2g}" if isinstance(value, float) else str(value)
+
+
+def _best(status: Status) -> str:
+    if status.best is None or status.best.score is None:
+        return "–"
+    low, high = status.best.attributes.get("auc_low"), status.best.attributes.get("auc_high")
+    interval = f" ({low:.3f} – {high:.3f})" if low is not None and high is not None else ""
+    return f"{status.best.score:.4f}{interval}"
+
+
+def _time_to_go(status: Status) -> str:
+    if status.study.state is not StudyState.RUNNING:
+        return status.study.state.value
+    if status.eta_seconds is None:
+        return "time to go: not known yet"
+    minutes, seconds = divmod(round(max(0.0, status.eta_seconds)), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"at most {hours}:{minutes:02}:{seconds:02} to go"
+
+
+def _open(trial: TrialRecord) -> bool:
+    return trial.state in {TrialState.WAITING, TrialState.RUNNING}
+
+
+def print_failures(trials: Sequence[TrialRecord]) -> None:
+    """Print why trials failed or were run again."""
+    console = Console(highlight=False)
+    for trial in trials:
+        if trial.cause is not None:
+            how = "ran again" if trial.state is TrialState.REPLACED else trial.state.value
+            console.print(f"trial {trial.number} {trial_name(trial)}, attempt {trial.attempt}: {trial.cause}, {how}")
+            console.print(f"  {trial.message}".replace("\n", "\n  "), markup=False, style="dim")

@@ -1,0 +1,316 @@
+"""The Postgres that studies and control state live in: its URL, engine, locks and Optuna's tables.
+
+A password never gets into a message, a representation or a log: URLs are shown by `masked`, and what a driver
+says passes through `redact`.
+"""
+
+import hashlib
+import logging
+import re
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote, quote_plus
+
+from sqlalchemy import URL, Connection, Engine, create_engine, make_url, text
+from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError
+
+from hpo import embedded
+from hpo.embedded import EmbeddedServer
+from hpo.errors import StorageError
+from hpo.settings import Settings
+
+if TYPE_CHECKING:
+    from optuna.storages import RDBStorage
+
+DRIVER = "postgresql+psycopg2"
+OPTUNA_SCHEMA_LOCK = "hpo.optuna-schema"
+"""The advisory lock under which Optuna's tables are made, once, however many processes begin together."""
+
+_POOL: dict[str, Any] = {"pool_pre_ping": True, "pool_size": 2, "max_overflow": 8}
+_CONNECT: dict[str, str | int] = {
+    "connect_timeout": 10,
+    "application_name": "hpo",
+    # A machine that vanished is noticed after a minute, not after the two hours that Linux waits by itself.
+    "keepalives_idle": 30,
+    "keepalives_interval": 10,
+    "keepalives_count": 3,
+}
+_REMEDY = "write postgresql://USER:PASSWORD@HOST:5432/DATABASE, or leave it out for the embedded Postgres"
+_LOCK_NOT_AVAILABLE = "55P03"
+_SCHEMES = ("postgres", "postgresql", DRIVER)
+
+
+def parse_storage_url(given: str) -> URL:
+    """Return the URL of a Postgres, with the driver named and the password where `masked` hides it.
+
+    Raises:
+        StorageError: it is not the URL of a Postgres; the message shows it without its password.
+    """
+    try:
+        url = make_url(given.strip())
+    except (ArgumentError, ValueError):
+        raise StorageError(
+            f"the storage must be the URL of a Postgres, not {_masked_text(given)!r}: {_REMEDY}"
+        ) from None
+    if url.drivername not in _SCHEMES:
+        raise StorageError(f"the storage must be a Postgres (postgresql://…), not {_masked_text(given)!r}: {_REMEDY}")
+    if "@" in (url.host or "") + (url.database or ""):
+        raise StorageError(
+            f"an @ inside the storage's user name or password must be written %40, not as it is "
+            f"in {_masked_text(given)!r}: percent-encode it"
+        )
+    return _password_in_place(url.set(drivername=DRIVER))
+
+
+def _password_in_place(url: URL) -> URL:
+    # libpq takes the password as a parameter too, where SQLAlchemy would show it.
+    password = url.query.get("password")
+    if not password:
+        return url
+    last = password if isinstance(password, str) else password[-1]
+    return url.difference_update_query(["password"]).set(password=last)
+
+
+def _masked_text(given: str) -> str:
+    """Mask what may be a password in a text that needn't be a URL; rather too much than too little."""
+    masked_text = re.sub(r"(?s)(://|^)([^:/@]*):(?!//).*@", r"\1\2:***@", given)
+    return re.sub(r"(?i)(password\s*=\s*)('[^']*'|[^\s&]*)", r"\1***", masked_text)
+
+
+def masked(url: URL | str) -> str:
+    """Return the URL with *** for its password."""
+    if isinstance(url, URL):
+        return url.render_as_string(hide_password=True)
+    return _masked_text(url)
+
+
+def redact(message: str, url: URL) -> str:
+    """Return the message with *** for the URL's password, as it is and percent-encoded."""
+    password = url.password
+    if not password:
+        return message
+    # The longest first: a form that holds another one would leave its rest behind.
+    forms = {
+        password,
+        quote(password, safe=""),
+        quote(password),
+        quote(password, safe=" +"),
+        quote_plus(password),
+    }
+    for form in sorted(forms, key=len, reverse=True):
+        message = message.replace(form, "***")
+    return message
+
+
+def _connect_arguments(url: URL) -> dict[str, str | int]:
+    # What the URL says itself goes before.
+    return {name: value for name, value in _CONNECT.items() if name not in url.query}
+
+
+def open_engine(url: URL) -> Engine:
+    """Return an engine with a small pool; it connects when it is first used.
+
+    A connection that broke while it was idle is replaced unnoticed; connecting gives up after ten seconds.
+    """
+    return create_engine(url, connect_args=_connect_arguments(url), **_POOL)
+
+
+def check_reachable(engine: Engine) -> None:
+    """Connect once.
+
+    Raises:
+        StorageError: no server answers, it refuses the user, the database is missing, or it can't serve now.
+    """
+    try:
+        with engine.connect() as connection:
+            connection.execute(text("SELECT 1"))
+    except DBAPIError as error:
+        raise _unreachable(engine.url, str(error.orig)) from None
+
+
+def _unreachable(url: URL, said: str) -> StorageError:
+    where, reason = masked(url), redact(" ".join(said.split()), url)
+    if re.search(r'database ".*" does not exist', said):
+        rule = f"the storage's database must exist, {url.database or url.username!r} in {where} does not"
+        remedy = f"create it with `createdb {url.database or url.username}`, or name another"
+    elif re.search(r"permission denied", said):
+        rule = f"the storage's user must be allowed to create tables, {where} says: {reason}"
+        remedy = "GRANT CREATE ON SCHEMA public, or let the user own the database"
+    elif re.search(r'authentication failed|no password supplied|role ".*" does not exist|pg_hba\.conf', said):
+        rule = f"the storage must accept the user and password of {where}, and refused them ({reason})"
+        remedy = "correct them in HPO_STORAGE or --storage"
+    elif "FATAL" in said:
+        rule = f"the storage must accept connections, {where} says: {reason}"
+        remedy = "mend that on the server, or wait and try again"
+    else:
+        rule = f"the storage must be reachable, {where} is not ({reason})"
+        remedy = "check host and port, and that the server runs and lets this machine in"
+    return StorageError(f"{rule}: {remedy}")
+
+
+def _lock_key(name: str) -> int:
+    """Return the 64-bit key of an advisory lock: the same in every process and version."""
+    return int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest(), signed=True)
+
+
+@contextmanager
+def advisory_lock(connection: Connection, name: str) -> Iterator[None]:
+    """Hold the database's lock of that name; wait for it where another connection holds it.
+
+    The lock belongs to the connection, not to a transaction: the body begins and commits its own, as many as
+    it likes, and what it left open is rolled back. The server releases the lock when the connection breaks,
+    so the lock of a process that died is free. It may be taken again inside itself. It doesn't work through a
+    pooler in transaction mode.
+
+    Raises:
+        ValueError: the connection is inside a transaction, which would outlive the lock.
+    """
+    if connection.in_transaction():
+        raise ValueError("an advisory lock is taken outside a transaction: take it before begin()")
+    key = {"key": _lock_key(name)}
+    _lock(connection, key)
+    try:
+        yield
+    finally:
+        _unlock(connection, key)
+
+
+def _lock(connection: Connection, key: dict[str, int]) -> None:
+    # The driver doesn't hear Ctrl-C while it waits: it waits a second at a time. The transaction ends here:
+    # one that stays open keeps the server from cleaning up.
+    try:
+        while not _lock_within_a_second(connection, key):
+            pass
+    except BaseException:
+        # The lock may be there or not; without its connection it isn't.
+        connection.invalidate()
+        raise
+
+
+def _lock_within_a_second(connection: Connection, key: dict[str, int]) -> bool:
+    try:
+        with connection.begin():
+            connection.execute(text("SET LOCAL lock_timeout = '1s'"))
+            connection.execute(text("SELECT pg_advisory_lock(:key)"), key)
+    except OperationalError as error:
+        if getattr(error.orig, "pgcode", None) != _LOCK_NOT_AVAILABLE:
+            raise
+        return False
+    return True
+
+
+def _unlock(connection: Connection, key: dict[str, int]) -> None:
+    if connection.closed or connection.invalidated:
+        return  # the server has released it
+    try:
+        connection.rollback()
+        connection.execute(text("SELECT pg_advisory_unlock(:key)"), key)
+        connection.commit()
+    except DBAPIError:
+        # The pool must not lend out a connection that may still hold it.
+        connection.invalidate()
+
+
+def open_optuna_storage(url: URL) -> "RDBStorage":
+    """Return Optuna's storage, with its tables made where they are missing.
+
+    Optuna creates its tables without a lock, and several processes on an empty database crash on each other:
+    here it does so under the advisory lock `OPTUNA_SCHEMA_LOCK`. Nothing is written to stdout or stderr;
+    Optuna's own notes are silenced for the whole process, for the service has its own.
+
+    Raises:
+        StorageError: the database is out of reach, its user may not create tables, or the tables are of
+            another version of Optuna.
+    """
+    import optuna
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+    engine = open_engine(url)
+    # Optuna fills in templates in a URL: a brace is written twice.
+    address = url.render_as_string(hide_password=False).replace("{", "{{").replace("}", "}}")
+    options = {**_POOL, "connect_args": _connect_arguments(url)}
+    try:
+        with engine.connect() as connection, advisory_lock(connection, OPTUNA_SCHEMA_LOCK):
+            return optuna.storages.RDBStorage(address, engine_kwargs=options)
+    except DBAPIError as error:
+        raise _unreachable(url, str(error.orig)) from None
+    except RuntimeError as error:
+        raise StorageError(
+            f"the storage's tables must be of this Optuna's version, {optuna.__version__}, in {masked(url)}: "
+            f"{redact(' '.join(str(error).split()), url)} Run `hpo db upgrade`"
+        ) from None
+    finally:
+        engine.dispose()
+
+
+def create_optuna_schema(url: URL) -> None:
+    """Make Optuna's tables where they are missing; see `open_optuna_storage`."""
+    _close_optuna(open_optuna_storage(url))
+
+
+def _close_optuna(storage: "RDBStorage") -> None:
+    storage.remove_session()
+    storage.engine.dispose()
+
+
+@dataclass
+class Storage:
+    """An open storage; made by `open_storage`.
+
+    Attributes:
+        url: its URL; use `masked` to show it.
+        engine: the engine for control state.
+        server: the hold on the embedded server, or None where the URL was given.
+    """
+
+    url: URL
+    engine: Engine
+    server: EmbeddedServer | None = None
+
+    @property
+    def embedded(self) -> bool:
+        """Whether this is the embedded Postgres."""
+        return self.server is not None
+
+    @cached_property
+    def optuna(self) -> "RDBStorage":
+        """Optuna's storage, opened when it is first asked for, for that takes a quarter of a second."""
+        return open_optuna_storage(self.url)
+
+    def close(self) -> None:
+        """Close the connections and leave the embedded server; it may be called twice."""
+        opened = self.__dict__.pop("optuna", None)
+        if opened is not None:
+            _close_optuna(opened)
+        self.engine.dispose()
+        if self.server is not None:
+            self.server.leave()
+
+
+@contextmanager
+def open_storage(settings: Settings, override: str | None = None) -> Iterator[Storage]:
+    """Yield the storage of `override`, else of `HPO_STORAGE`, else the embedded one; close it at the end.
+
+    The embedded server is started where it doesn't run, and this process is its user until the end.
+
+    Raises:
+        StorageError: the URL is not one of a Postgres, or the database can't be used; nothing was written.
+    """
+    given = override if override is not None else settings.storage
+    with ExitStack() as stack:
+        if given is None:
+            server = stack.enter_context(embedded.use(settings.home))
+            storage = _open(parse_storage_url(server.url), server)
+        else:
+            storage = _open(parse_storage_url(given), None)
+        stack.callback(storage.close)
+        check_reachable(storage.engine)
+        yield storage
+
+
+def _open(url: URL, server: EmbeddedServer | None) -> Storage:
+    return Storage(url=url, engine=open_engine(url), server=server)

@@ -1,0 +1,1 @@
+"""What is searched: specifications, data, model families and training."""

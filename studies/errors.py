@@ -1,0 +1,11 @@
+"""Wrong input to a study; the tree is drawn in `budgets.errors`."""
+
+from budgets.errors import InputError
+
+
+class SpecError(InputError):
+    """A study's specification cannot be run as written."""
+
+
+class DataError(InputError):
+    """Prices, features, labels or splits are not what the study needs."""

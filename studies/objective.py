@@ -1,0 +1,89 @@
+"""The contract between a trial and what is searched: the context that an objective is called with.
+
+An objective is `score(params, context) -> float`. `params` holds the sampled and the derived values. It runs in a
+process of its own, so it may crash, hang or be killed without harm to the worker.
+"""
+
+import importlib
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from studies.errors import SpecError
+from studies.spec import Spec
+
+Objective = Callable[[Mapping[str, Any], "TrialContext"], float]
+
+
+class PrunedError(Exception):
+    """Raised by an objective that was told to stop and does."""
+
+
+class DivergedError(ArithmeticError):
+    """The loss or the score became NaN or infinite."""
+
+
+@dataclass
+class TrialContext:
+    """What an objective may ask and tell while it runs.
+
+    Attributes:
+        spec: the study's specification.
+        number: the trial's number in the study.
+        attempt: counts from 1; above 1 the same parameters have been begun before.
+        seed: makes the trial repeatable; equal parameters and seed give an equal score.
+        directory: takes artifacts; made when it is first asked for by `make_directory`.
+        home: where prepared data is found.
+        sizes: what the preparation found out about the data.
+        threads: how many threads the trial may use.
+        send: passes an intermediate value on to the worker; returns whether the trial should stop.
+    """
+
+    spec: Spec
+    number: int
+    attempt: int
+    seed: int
+    directory: Path
+    home: Path
+    sizes: Mapping[str, Any] = field(default_factory=dict)
+    threads: int = 1
+    send: Callable[[float, int], bool] = lambda _value, _step: False
+    attributes: dict[str, Any] = field(default_factory=dict)
+    _stop: bool = False
+
+    def report(self, value: float, step: int) -> None:
+        """Report an intermediate value of the score at a step."""
+        self._stop = self.send(float(value), int(step)) or self._stop
+
+    def should_stop(self) -> bool:
+        """Return whether the trial should end now, for example by raising `PrunedError`."""
+        return self._stop
+
+    def record(self, **attributes: Any) -> None:  # noqa: ANN401  any JSON value
+        """Store JSON values with the trial, beside its score."""
+        self.attributes |= attributes
+
+
+def resolve(dotted: str) -> Callable[..., Any]:
+    """Return the callable that `package.module:callable` names; the working directory is importable.
+
+    Raises:
+        SpecError: the module or the callable does not exist, or the module fails to import.
+    """
+    module_name, _, attribute = dotted.partition(":")
+    if "" not in sys.path:
+        sys.path.insert(0, "")
+    try:
+        found = getattr(importlib.import_module(module_name), attribute, None)
+    except ModuleNotFoundError as error:
+        raise SpecError(
+            f"objective {dotted!r}: no module {error.name!r} can be imported from the working directory, "
+            "PYTHONPATH or the installed packages: correct the name or set PYTHONPATH"
+        ) from None
+    except Exception as error:
+        raise SpecError(f"objective {dotted!r} fails to import with {error!r}: mend the module") from error
+    if not callable(found):
+        raise SpecError(f"objective {dotted!r}: the module has no callable {attribute!r}: correct the name")
+    return found  # type: ignore[no-any-return]

@@ -1,0 +1,110 @@
+"""Getting a study ready, in a process of its own: read the data once, count the models, import the objective."""
+
+from pathlib import Path
+from typing import Any
+
+from budgets import STYLES
+from studies.data.examples import load_example
+from studies.data.panel import Panel, build_panel, load_panel, panel_fingerprint, save_panel
+from studies.data.prices import load_prices
+from studies.declaration import Derived, Prepared, architecture_values, cache_directory
+from studies.errors import DataError
+from studies.families import FAMILIES, WindowShape
+from studies.objective import resolve
+from studies.spec import Spec
+
+
+def prepare_callable(spec: Spec, _home: Path | None) -> Prepared:
+    """Import the study's own objective, so that a wrong name is found before anything is written."""
+    resolve(spec.objective)
+    return Prepared(derived=architecture_values(spec))
+
+
+def prepare_prices(spec: Spec, home: Path | None) -> Prepared:
+    """Build the windows of a price study, once a machine, and count its models exactly.
+
+    Without a home the windows are built in memory and nothing is written.
+
+    Raises:
+        DataError: the prices cannot be used for this study.
+    """
+    fingerprint, panel = _ensure_panel(spec, home)
+    derived = [*architecture_values(spec), *_sizes(spec, window_shape(panel))]
+    return Prepared(tuple(derived), panel.notices, {"panel": fingerprint, **_describe(panel)})
+
+
+def open_panel(spec: Spec, home: Path, fingerprint: str) -> Panel:
+    """Return the study's panel, memory-mapped; it is built first where this machine has none yet.
+
+    Raises:
+        DataError: the prices on this machine are not those that the study was made with.
+    """
+    directory = _panel_directory(home, fingerprint)
+    if directory.is_dir():
+        return load_panel(directory)
+    found, panel = _ensure_panel(spec, home)
+    if found != fingerprint:
+        raise DataError(
+            f"the prices of study {spec.name} have changed since it was made (content {fingerprint[:12]}, now "
+            f"{found[:12]}): restore them, or begin a study under another name"
+        )
+    return panel
+
+
+def window_shape(panel: Panel) -> WindowShape:
+    """Return the size of one training window."""
+    return WindowShape(panel.window, panel.horizon, len(panel.series), len(panel.feature_names))
+
+
+def _sizes(spec: Spec, shape: WindowShape) -> list[Derived]:
+    family = FAMILIES[spec.model]
+    rules = []
+    for budget in spec.budgets:
+        for style in STYLES:
+            architecture = spec.architecture(budget, style)
+            flops = family.training_flops(architecture, shape)
+            values = {
+                "exact_params": family.exact_parameters(architecture, shape),
+                "flops": flops * spec.training.effective_batch * spec.training.max_steps,
+            }
+            rules.append(Derived({"budget": budget, "style": style}, values))
+    return rules
+
+
+def _describe(panel: Panel) -> dict[str, Any]:
+    parts = {"train": panel.splits.train, "validation": panel.splits.validation, "test": panel.splits.test}
+    return {
+        "series": list(panel.series),
+        "features": len(panel.feature_names),
+        "rows": len(panel.dates),
+        "decisions": {name: len(part) for name, part in parts.items()},
+        "first": str(panel.dates[0])[:10],
+        "last": str(panel.dates[-1])[:10],
+    }
+
+
+def _panel_directory(home: Path, fingerprint: str) -> Path:
+    return cache_directory(home) / "panels" / fingerprint[:32]
+
+
+def _ensure_panel(spec: Spec, home: Path | None) -> tuple[str, Panel]:
+    table = load_example(spec.data.example) if spec.data.example else load_prices(Path(str(spec.data.path)))
+    fingerprint = panel_fingerprint(table, **_panel_options(spec))
+    if home is None:
+        return fingerprint, build_panel(table, **_panel_options(spec))
+    directory = _panel_directory(home, fingerprint)
+    if not directory.is_dir():
+        save_panel(build_panel(table, **_panel_options(spec)), directory)
+    return fingerprint, load_panel(directory)
+
+
+def _panel_options(spec: Spec) -> dict[str, Any]:
+    return {
+        "tier": spec.data.tier,
+        "horizon": spec.target.horizon,
+        "threshold": spec.target.threshold,
+        "kind": spec.target.kind,
+        "window": spec.training.window,
+        "validation_fraction": spec.split.validation,
+        "test_fraction": spec.split.test,
+    }

@@ -1,0 +1,215 @@
+"""The specification of a study: everything that decides what is searched, in one checked YAML file.
+
+Unknown keys are refused, and every message names the file, the line, the key and the value. Two specifications
+are the same study exactly when their fingerprints are equal.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+
+from budgets import (
+    BUDGET_CONFIGS,
+    Architecture,
+    compute_budget_aware_extremes,
+    generate_forced_configs,
+    parse_budget,
+)
+
+Tier = Literal["a20", "a50", "a100", "a200"]
+Direction = Literal["maximize", "minimize"]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=False, allow_inf_nan=False)
+
+
+class DataSpec(_Section):
+    """Where the prices come from and how many indicators are computed from them."""
+
+    example: str | None = Field(None, description="built-in prices: indices (S&P 500 and NASDAQ, daily, 1999 to 2018)")
+    path: Path | None = Field(None, description="CSV or Parquet: unique_id, ds, open, high, low, close, volume")
+    tier: Tier = Field("a200", description="how many TA-Lib indicators a series: a20, a50, a100 or a200")
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        if (self.example is None) == (self.path is None):
+            raise ValueError("data needs exactly one source: example: indices, or path: FILE")
+        return self
+
+
+class TargetSpec(_Section):
+    """What is predicted: does the price rise by `threshold` within `horizon` rows?"""
+
+    horizon: int = Field(1, ge=1, description="rows ahead")
+    threshold: float = Field(0.01, gt=-1, lt=1, description="rise that counts, as a fraction: 0.01 is 1 %")
+    kind: Literal["touch", "close"] = Field("touch", description="touch: the high reaches it; close: the last close")
+
+
+class EarlyStopSpec(_Section):
+    """When the search has converged: DESIGN of the rule in `hpo.convergence`."""
+
+    patience: int = Field(20, ge=1, description="complete trials before the rule may stop the search")
+    threshold: float = Field(0.02, ge=0, description="largest spread of the best scores that counts as converged")
+    top_k: int = Field(5, ge=2, description="how many distinct best configurations are compared")
+
+
+class TrainingSpec(_Section):
+    """How one model is trained; the same for every trial of the study."""
+
+    max_steps: int = Field(300, ge=1, description="optimizer steps")
+    window: int = Field(80, ge=2, description="rows of history that the model sees")
+    precision: Literal["auto", "32-true", "bf16-mixed"] = Field(
+        "auto", description="auto: bf16-mixed on a CUDA device that has it, 32-true elsewhere"
+    )
+    effective_batch: int = Field(64, ge=1, description="windows an optimizer step")
+    micro_batch: int | None = Field(None, ge=1, description="windows a forward pass; default: the effective batch")
+    check_every: int = Field(25, ge=1, description="optimizer steps between two looks at the validation part")
+    patience: int = Field(6, ge=1, description="looks without a better validation AUC before training ends")
+
+    @model_validator(mode="after")
+    def _batches_divide(self) -> Self:
+        if self.effective_batch % self.micro_batch_size:
+            raise ValueError(
+                f"effective_batch must be a multiple of micro_batch, but {self.effective_batch} is not one of "
+                f"{self.micro_batch}: choose a divisor"
+            )
+        return self
+
+    @property
+    def micro_batch_size(self) -> int:
+        """Windows a forward pass."""
+        return self.micro_batch or self.effective_batch
+
+
+class SplitSpec(_Section):
+    """Parts of the history, by time: the newest is the test part, the one before it validates."""
+
+    validation: float = Field(0.15, gt=0, lt=0.5)
+    test: float = Field(0.15, gt=0, lt=0.5)
+
+
+class Shape(_Section):
+    """Width, depth and heads, in place of those of the table."""
+
+    d_model: int
+    n_layers: int
+    n_heads: int
+
+    @model_validator(mode="after")
+    def _possible(self) -> Self:
+        Architecture(self.d_model, self.n_layers, self.n_heads)
+        return self
+
+
+class StyleShapes(_Section):
+    """Other shapes for one budget."""
+
+    shallow: Shape | None = None
+    deep: Shape | None = None
+
+
+def _canonical_budget(value: object) -> object:
+    """Accept `2m` or `2000000` for `2M`; leave what is no budget at all to the type check."""
+    if isinstance(value, bool) or not isinstance(value, str | int):
+        return value
+    count = parse_budget(str(value))
+    names = {parse_budget(name): name for name in BUDGET_CONFIGS}
+    if count not in names:
+        raise ValueError(f"unknown budget {value!r}: choose among {', '.join(BUDGET_CONFIGS)}")
+    return names[count]
+
+
+Budget = Annotated[str, BeforeValidator(_canonical_budget)]
+
+
+class Spec(_Section):
+    """A study. Everything but the name has a default."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$", description="the study's name in the storage")
+    objective: str = Field("neuralforecast", description="neuralforecast, or package.module:callable")
+    model: Literal["itransformer"] = Field("itransformer", description="model family of the neuralforecast objective")
+    data: DataSpec = Field(default_factory=lambda: DataSpec(example="indices", path=None, tier="a200"))
+    target: TargetSpec = TargetSpec()
+    budgets: tuple[Budget, ...] = Field(tuple(BUDGET_CONFIGS), description="parameter budgets to search")
+    architectures: dict[Budget, StyleShapes] = Field(
+        default_factory=dict,
+        description="other shapes for a budget, for example 2M: {deep: {d_model: 192, …}}",
+    )
+    trials: int = Field(70, ge=1, description="cap on the whole study, forced configurations included")
+    forced_extremes: bool = Field(True, description="train the forced configurations first")
+    early_stop: EarlyStopSpec = EarlyStopSpec()
+    training: TrainingSpec = TrainingSpec()
+    split: SplitSpec = SplitSpec()
+    seed: int = Field(1, ge=0, description="seed of training and sampler; equal seeds give equal trials")
+    max_attempts: int = Field(3, ge=1, description="how often a trial is begun before its slot is given up")
+    direction: Direction = "maximize"
+
+    @field_validator("objective")
+    @classmethod
+    def _objective_is_importable_by_name(cls, value: str) -> str:
+        module, colon, attribute = value.partition(":")
+        dotted = colon and attribute.isidentifier() and all(part.isidentifier() for part in module.split("."))
+        if value != "neuralforecast" and not dotted:
+            raise ValueError(f"objective is neuralforecast or package.module:callable, not {value!r}")
+        return value
+
+    @field_validator("budgets")
+    @classmethod
+    def _budgets_named_once(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if not value:
+            raise ValueError(f"the list of budgets is empty: name at least one of {', '.join(BUDGET_CONFIGS)}")
+        return tuple(name for name in BUDGET_CONFIGS if name in value)
+
+    @model_validator(mode="after")
+    def _cap_holds_the_forced(self) -> Self:
+        forced = len(generate_forced_configs(self.budgets)) if self.forced_extremes else 0
+        if self.trials < forced:
+            raise ValueError(
+                f"trials={self.trials} is below the {forced} forced configurations of {', '.join(self.budgets)}: "
+                f"raise trials to at least {forced}, search fewer budgets, or set forced_extremes to false "
+                "(--no-forced-extremes)"
+            )
+        return self
+
+    @property
+    def uses_prices(self) -> bool:
+        """Whether the built-in objective trains on prices; a callable brings its own data."""
+        return self.objective == "neuralforecast"
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 of the whole specification, defaults included."""
+        return hashlib.sha256(json.dumps(self.as_json(), sort_keys=True).encode()).hexdigest()
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the specification with every default written out, as JSON types."""
+        return self.model_dump(mode="json")
+
+    def architecture(self, budget: str, style: str) -> Architecture:
+        """Return the shape of a budget and style, from `architectures` where that names it."""
+        override: Shape | None = getattr(self.architectures.get(budget, StyleShapes()), style)
+        if override is None:
+            return compute_budget_aware_extremes(budget, style)
+        return Architecture(override.d_model, override.n_layers, override.n_heads)
+
+
+def differences(stored: Mapping[str, Any], given: Mapping[str, Any]) -> Iterator[str]:
+    """Yield `key: stored → given` for every value in which two specifications differ."""
+    before, after = dict(_leaves(stored)), dict(_leaves(given))
+    for key in sorted(before.keys() | after.keys()):
+        if before.get(key) != after.get(key):
+            yield f"{key}: {before.get(key)} → {after.get(key)}"
+
+
+def _leaves(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            yield from _leaves(value, f"{prefix}{key}.")
+        else:
+            yield prefix + key, value

@@ -1,0 +1,72 @@
+"""The real command, started as a user starts it."""
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.trial import FrozenTrial
+
+from hpo.settings import load_settings
+from hpo.storage import open_storage
+
+HERE = Path(__file__).parent
+
+
+@dataclass(frozen=True)
+class Command:
+    """`hpo` in a home and working directory of its own."""
+
+    home: Path
+    directory: Path
+    storage: str | None = None
+
+    def environment(self) -> dict[str, str]:
+        given = {"HPO_HOME": str(self.home), "PYTHONPATH": str(HERE), "COLUMNS": "80", "HPO_POLL_SECONDS": "0.2"}
+        inherited = {key: value for key, value in os.environ.items() if not key.startswith("HPO_")}
+        return {**inherited, **given, **({"HPO_STORAGE": self.storage} if self.storage else {})}
+
+    def start(self, *arguments: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [sys.executable, "-m", "hpo", *arguments],
+            cwd=self.directory,
+            env=self.environment(),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def run(self, *arguments: str, seconds: float = 300) -> "Ended":
+        process = self.start(*arguments)
+        out, err = process.communicate(timeout=seconds)
+        return Ended(process.returncode, out, err)
+
+    def json(self, *arguments: str) -> Any:
+        ended = self.run(*arguments, "--json")
+        assert ended.code == 0, ended.err
+        return json.loads(ended.out)
+
+    def write(self, name: str, text: str) -> str:
+        path = self.directory / name
+        path.write_text(text)
+        return str(path)
+
+
+@dataclass(frozen=True)
+class Ended:
+    """What a command left behind."""
+
+    code: int
+    out: str
+    err: str
+
+
+def optuna_trials(hpo: Command, study: str) -> list[FrozenTrial]:
+    """Return the trials of a study as any user of Optuna reads them."""
+    with open_storage(load_settings({"HPO_HOME": str(hpo.home)})) as storage:
+        return optuna.load_study(study_name=study, storage=storage.optuna).get_trials(deepcopy=False)

@@ -1,0 +1,39 @@
+"""Objectives that the acceptance tests search: quick, and badly behaved where a test wants that."""
+
+import math
+import os
+import signal
+import time
+from collections.abc import Mapping
+from typing import Any
+
+
+def score(params: Mapping[str, Any], context: Any) -> float:
+    """A smooth score with one best place."""
+    time.sleep(float(os.environ.get("TRIAL_SECONDS", "0")))
+    context.report(0.5, 1)
+    context.record(seen_d_model=params["d_model"])
+    return 0.7 - 0.1 * abs(math.log10(params["learning_rate"]) + 4) - 0.05 * abs(params["dropout"] - 0.3)
+
+
+def slow(params: Mapping[str, Any], context: Any) -> float:
+    """A second and a half a trial: long enough to be killed in."""
+    time.sleep(1.5)
+    return score(params, context)
+
+
+def misbehaving(params: Mapping[str, Any], context: Any) -> float:
+    """Every way to end badly, by design."""
+    design = (params["budget"], params["style"], params["dropout"], params["learning_rate"], params["weight_decay"])
+    if design == ("2M", "shallow", 0.1, 1e-4, 1e-3):
+        raise ValueError("this one always fails")
+    if design == ("2M", "shallow", 0.3, 1e-4, 1e-3):
+        return math.nan
+    if design == ("2M", "shallow", 0.7, 1e-4, 1e-3):
+        os.kill(os.getpid(), signal.SIGKILL)
+    if design == ("2M", "shallow", 0.5, 1e-5, 1e-3):
+        raise MemoryError("no more")
+    if design == ("2M", "deep", 0.5, 1e-4, 1e-3) and context.attempt == 1:
+        raise OSError("only the first time")
+    print("said to the log, not to the terminal")
+    return 0.6

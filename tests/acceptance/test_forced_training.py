@@ -1,0 +1,24 @@
+"""All 18 forced configurations train for real, the four of 200 M parameters included."""
+
+import math
+
+from command import Command, optuna_trials
+
+# Two windows a step and a short validation part: what counts here is that every one of them trains.
+SPEC = """
+name: all-eighteen
+data: {example: indices, tier: a20}
+trials: 18
+split: {validation: 0.03, test: 0.03}
+training: {max_steps: 2, effective_batch: 2, check_every: 2}
+"""
+
+
+def test_all_eighteen_forced_configurations_train_for_real(hpo: Command) -> None:
+    found = hpo.json("run", hpo.write("all.yaml", SPEC))
+    assert (found["trials"]["complete"], found["trials"]["failed"], found["trials"]["replaced"]) == (18, 0, 0)
+    trials = {trial.user_attrs["design_id"]: trial for trial in optuna_trials(hpo, "all-eighteen")}
+    assert sorted(trials) == list(range(1, 19))
+    assert all(math.isfinite(trial.value or math.nan) for trial in trials.values())
+    assert all(trial.user_attrs["steps"] == 2 for trial in trials.values())
+    assert trials[7].user_attrs["exact_params"] == 226_907_137

@@ -1,0 +1,101 @@
+"""Wrong input: exit code 2, one line that says rule, value and remedy, and nothing written."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from command import Command
+
+HEAD = "unique_id,ds,open,high,low,close,volume\n"
+
+
+def rows(count: int, change: Callable[[int, list[str]], list[str]] = lambda _, row: row) -> str:
+    lines = []
+    for i in range(count):
+        price = 100 + (i * 37 % 11)
+        row = ["A", f"{2000 + i // 336}-{i // 28 % 12 + 1:02}-{i % 28 + 1:02}", *map(str, (price,) * 4), "1000"]
+        lines.append(",".join(change(i, row)))
+    return HEAD + "\n".join(lines) + "\n"
+
+
+def set_column(at: int, column: int, value: str) -> Callable[[int, list[str]], list[str]]:
+    return lambda i, row: [*row[:column], value, *row[column + 1 :]] if i == at else row
+
+
+ARGUMENTS = [
+    (["run", "quickstart", "--budgets", "3M"], ["3M", "750k, 2M, 20M, 200M"]),
+    (["run", "quickstart", "--budgets"], ["budgets"]),
+    (["run", "quickstart", "--trials", "5"], ["11 forced", "--no-forced-extremes"]),
+    (["run", "quickstart", "--trials", "many"], ["many"]),
+    (["run", "quickstart", "--early-stop-top-k", "1"], ["top_k", "2"]),
+    (["run", "quickstart", "--workers", "some"], ["--workers", "some", "auto"]),
+    (["run", "quikstart"], ["quikstart", "did you mean quickstart?"]),
+    (["run", "missing.yaml"], ["missing.yaml"]),
+    (["run", "--model", "lstm"], ["model", "lstm", "itransformer"]),
+    (["run", "--data-tier", "a30"], ["tier", "a30", "a200"]),
+    (["run", "--data", "missing.csv", "--data-tier", "a20"], ["missing.csv"]),
+    (["run", "quickstart", "--colour", "red"], ["--colour", "--help"]),
+    (["status", "nothing-like-it"], ["nothing-like-it"]),
+    (["stop", "nothing-like-it"], ["nothing-like-it"]),
+    (["run", "quickstart", "--storage", "sqlite:///x.db"], ["sqlite", "Postgres"]),
+    (["run", "quickstart", "--storage", "postgresql://u:hidden@127.0.0.1:1/x"], ["127.0.0.1", "reachable"]),
+]
+
+
+@pytest.mark.parametrize(("arguments", "said"), ARGUMENTS, ids=[" ".join(given) for given, _ in ARGUMENTS])
+def test_wrong_arguments(hpo: Command, arguments: list[str], said: list[str]) -> None:
+    check_refused(hpo, arguments, said)
+
+
+SPECS = [
+    ("name: x\ntrails: 3\n", ["line 2", "trails", "trials"]),
+    ("name: x\ntrials: 3.5\n", ["line 2", "trials", "3.5"]),
+    ("name: x\ndata: {path: prices.csv}\n", ["prices.csv"]),
+    ("name: x\nobjective: no_such_module:score\n", ["no_such_module"]),
+    ("name: x\nobjective: objectives:no_such_function\n", ["no_such_function"]),
+    (
+        "name: x\narchitectures: {2M: {deep: {d_model: 100, n_layers: 2, n_heads: 3}}}\n",
+        ["line 2", "n_heads must divide d_model", "100", "3"],
+    ),
+]
+
+
+@pytest.mark.parametrize(("text", "said"), SPECS, ids=[text.splitlines()[1] for text, _ in SPECS])
+def test_wrong_specifications(hpo: Command, text: str, said: list[str]) -> None:
+    check_refused(hpo, ["run", hpo.write("study.yaml", text)], said)
+
+
+FILES = [
+    ("a missing column", rows(600).replace("volume", "wolume"), ["volume"]),
+    ("duplicate dates", rows(600) + "A,2001-01-01,1,1,1,1,1\n", ["2001-01-01", "A"]),
+    ("a negative price", rows(600, set_column(9, 5, "-1")), ["close", "-1"]),
+    ("text in a number", rows(600, set_column(9, 3, "high")), ["high", "line 11"]),
+    ("too few rows", rows(150), ["150"]),
+    ("labels that are all equal", rows(900, lambda _, row: [*row[:2], *["100"] * 4, row[6]]), ["label"]),
+]
+
+
+@pytest.mark.parametrize(("text", "said"), [file[1:] for file in FILES], ids=[file[0] for file in FILES])
+def test_wrong_data(hpo: Command, text: str, said: list[str]) -> None:
+    check_refused(hpo, ["run", "--data", hpo.write("prices.csv", text), "--data-tier", "a20"], said)
+
+
+def check_refused(hpo: Command, arguments: list[str], said: list[str]) -> None:
+    before = everything_below(hpo.directory)
+    ended = hpo.run(*arguments)
+    last = ended.err.strip().splitlines()[-1] if ended.err.strip() else ""
+    assert ended.code == 2, ended.err
+    assert all(part in last for part in said), ended.err
+    assert "Traceback" not in ended.err
+    assert "hidden" not in ended.err + ended.out
+    # A line that says that torch is being loaded, and what was noticed in the data, may stand before it.
+    others = ended.err.strip().splitlines()[:-1]
+    assert all(line.startswith(("loading", "notice")) for line in others), ended.err
+    assert ended.out == ""
+    assert everything_below(hpo.directory) == before
+    assert not (hpo.home / "cache").exists()
+    assert not (hpo.home / "artifacts").exists()
+
+
+def everything_below(directory: Path) -> list[Path]:
+    return sorted(directory.rglob("*"))

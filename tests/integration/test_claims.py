@@ -1,0 +1,322 @@
+"""Giving out trials on a real Postgres: once, within the cap, and after deaths at the worst moments."""
+
+import math
+import uuid
+from collections.abc import Iterator
+from dataclasses import replace
+
+import optuna
+import pytest
+from optuna.trial import TrialState as OptunaState
+from sqlalchemy import text
+
+from hpo import control as control_schema
+from hpo import embedded
+from hpo.claims import Claim, Claims
+from hpo.control import Control
+from hpo.errors import SpecDiffersError, StorageError
+from hpo.phase1 import ensure_study
+from hpo.presence import is_dead, this_worker
+from hpo.records import Cause, Outcome, StudyState, WorkerRecord
+from hpo.settings import load_settings
+from hpo.storage import Storage, open_storage
+from studies.declaration import Prepared, architecture_values
+from studies.spec import Spec
+
+
+def make_spec(**values: object) -> Spec:
+    given = {"name": "s", "objective": "objectives:score", "budgets": ["750k"], "trials": 6, **values}
+    return Spec.model_validate(given)
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[embedded.EmbeddedServer]:
+    home = tmp_path_factory.mktemp("home")
+    with embedded.use(home) as running:
+        yield running
+
+
+@pytest.fixture
+def storage(server: embedded.EmbeddedServer) -> Iterator[Storage]:
+    """A database of its own for every test."""
+    database = f"test_{uuid.uuid4().hex}"
+    with open_storage(load_settings({}), server.url) as maintenance, maintenance.engine.connect() as connection:
+        connection.execution_options(isolation_level="AUTOCOMMIT").execute(text(f"CREATE DATABASE {database}"))
+    with open_storage(load_settings({}), server.url.replace("/postgres?", f"/{database}?")) as opened:
+        control_schema.migrate(opened.engine)
+        yield opened
+
+
+def make(storage: Storage, **values: object) -> tuple[Claims, Control]:
+    spec = make_spec(**values)
+    study = ensure_study(storage, spec, Prepared(architecture_values(spec)))
+    return Claims(storage, study, lambda worker: is_dead(worker, 60)), Control(storage.engine)
+
+
+def register(control: Control, **values: object) -> str:
+    worker = replace(this_worker(), **values)  # type: ignore[arg-type]
+    control.register(worker)
+    return worker.id
+
+
+def take(claims: Claims, worker: str) -> Claim:
+    claim = claims.take(worker)
+    assert claim is not None
+    return claim
+
+
+def optuna_states(storage: Storage, name: str = "s") -> list[OptunaState]:
+    return [trial.state for trial in optuna.load_study(study_name=name, storage=storage.optuna).trials]
+
+
+def test_forced_trials_wait_in_optuna_with_their_design_and_derived_values(storage: Storage) -> None:
+    make(storage)
+    trials = optuna.load_study(study_name="s", storage=storage.optuna).trials
+    assert [(t.state, t.user_attrs["design_id"], t.user_attrs["d_model"]) for t in trials] == [
+        (OptunaState.WAITING, 1, 192),
+        (OptunaState.WAITING, 2, 128),
+    ]
+    assert optuna.load_study(study_name="s", storage=storage.optuna).metric_names == ["score"]
+
+
+def test_making_a_study_again_changes_nothing(storage: Storage) -> None:
+    make(storage)
+    make(storage)
+    assert len(optuna_states(storage)) == 2
+
+
+def test_a_death_while_the_study_is_made_leaves_no_double_and_no_gap(
+    storage: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def die(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Control, "add_study", die)
+        with pytest.raises(KeyboardInterrupt):
+            make(storage)
+    assert optuna_states(storage) == [OptunaState.WAITING] * 2
+    _, control = make(storage)
+    assert optuna_states(storage) == [OptunaState.WAITING] * 2
+    assert control.counts("s").waiting == 2
+
+
+def test_the_cap_is_exact_and_then_the_study_is_finished(storage: Storage) -> None:
+    claims, control = make(storage, trials=5)
+    worker = register(control)
+    for number in range(5):
+        assert claims.end(take(claims, worker).trial, Outcome(None, score=0.5 + 0.05 * number))
+    assert claims.take(worker) is None
+    study = control.study("s")
+    assert study is not None
+    assert (study.state, study.reason) == (StudyState.FINISHED, "the cap of 5 trials is used: 5 complete")
+    assert optuna_states(storage) == [OptunaState.COMPLETE] * 5
+
+
+def test_convergence_is_decided_once_with_its_evidence(storage: Storage) -> None:
+    claims, control = make(storage, trials=30, early_stop={"patience": 6, "threshold": 0.02, "top_k": 5})
+    worker = register(control)
+    for number in range(6):
+        claims.end(take(claims, worker).trial, Outcome(None, score=0.7 + 0.001 * number))
+    assert claims.take(worker) is None
+    study = control.study("s")
+    assert study is not None
+    assert study.state is StudyState.CONVERGED
+    assert study.evidence["count"] == 6
+    assert study.evidence["spread"] == pytest.approx(0.004)
+    assert control.decide("s", StudyState.FINISHED, "late", {}) is False
+
+
+def test_a_trial_cannot_be_ended_twice_or_by_a_worker_that_lost_it(storage: Storage) -> None:
+    claims, control = make(storage)
+    first, second = register(control), register(control, id="second")
+    held = take(claims, first).trial
+    assert claims.end(replace(held, worker=second), Outcome(None, score=0.9)) is False
+    assert claims.end(held, Outcome(None, score=0.6)) is True
+    assert claims.end(held, Outcome(None, score=0.9)) is False
+    trial = optuna.load_study(study_name="s", storage=storage.optuna).trials[held.number]
+    assert (trial.state, trial.value) == (OptunaState.COMPLETE, 0.6)
+
+
+def test_a_failed_trial_runs_again_with_the_same_parameters_until_its_attempts_are_spent(storage: Storage) -> None:
+    claims, control = make(storage, trials=2, max_attempts=3)
+    worker = register(control)
+    first = take(claims, worker)
+    claims.end(take(claims, worker).trial, Outcome(None, score=0.5))
+    claims.end(first.trial, Outcome(Cause.FAILED, message="boom"))
+    for attempt in (2, 3):
+        again = take(claims, worker)
+        assert (again.trial.attempt, again.trial.slot, again.trial.params) == (attempt, 1, first.trial.params)
+        assert again.trial.design_id == "1"
+        claims.end(again.trial, Outcome(Cause.FAILED, message="boom"))
+    assert claims.take(worker) is None
+    study = control.study("s")
+    assert study is not None
+    assert study.reason == "the cap of 2 trials is used: 1 complete, 1 failed for good"
+    counts = control.counts("s")
+    assert (counts.complete, counts.failed, counts.replaced) == (1, 1, 2)
+
+
+def test_a_diverged_trial_is_not_tried_again_and_its_score_is_never_told(storage: Storage) -> None:
+    claims, control = make(storage)
+    held = take(claims, register(control)).trial
+    claims.end(held, Outcome(Cause.DIVERGED, score=math.nan, message="the loss became nan"))
+    trial = optuna.load_study(study_name="s", storage=storage.optuna).trials[held.number]
+    assert (trial.state, trial.value, trial.user_attrs["cause"]) == (OptunaState.FAIL, None, "diverged")
+    assert control.counts("s").failed == 1
+
+
+def test_an_interrupted_trial_spends_no_attempt(storage: Storage) -> None:
+    claims, control = make(storage, budgets=["750k"], trials=2)
+    worker = register(control)
+    held = take(claims, worker).trial
+    claims.end(held, Outcome(Cause.INTERRUPTED))
+    take(claims, worker)
+    again = take(claims, worker).trial
+    assert (again.slot, again.turn, again.attempt) == (held.slot, 2, 1)
+
+
+DEAD = {"pid": 2**22 + 5, "id": "dead"}
+
+
+def test_the_trial_of_a_dead_worker_is_put_back_once(storage: Storage) -> None:
+    claims, control = make(storage)
+    lost = take(claims, register(control, **DEAD)).trial
+    alive = register(control)
+    numbers = {take(claims, alive).trial.slot, take(claims, alive).trial.slot}
+    assert numbers == {1, 2}
+    assert claims.reap() == 0
+    assert claims.end(lost, Outcome(None, score=0.9)) is False
+    assert control.counts("s").replaced == 1
+
+
+def test_a_worker_on_another_machine_is_dead_when_it_is_silent_for_too_long() -> None:
+    far = WorkerRecord("w", "elsewhere", "elsewhere", 1, 0.0, silent_seconds=59)
+    assert is_dead(far, 60) is False
+    assert is_dead(replace(far, silent_seconds=61), 60) is True
+
+
+def test_a_worker_that_died_between_asking_and_saying_so_leaves_no_immortal_trial(
+    storage: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    claims, control = make(storage, trials=3)
+    worker = register(control)
+
+    def die(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    for _ in range(3):
+        with monkeypatch.context() as patched:
+            patched.setattr(Control, "start_trial", die)
+            with pytest.raises(KeyboardInterrupt):
+                claims.take(worker)
+    slots = []
+    while (claim := claims.take(worker)) is not None:
+        slots.append((claim.trial.slot, claim.trial.attempt))
+        claims.end(claim.trial, Outcome(None, score=0.5))
+    assert sorted(slots) == [(1, 1), (2, 1), (3, 1)]
+    assert OptunaState.RUNNING not in optuna_states(storage)
+    assert OptunaState.WAITING not in optuna_states(storage)
+
+
+def test_a_worker_that_died_between_proposing_and_asking_uses_up_no_slot(
+    storage: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    claims, control = make(storage, trials=2, forced_extremes=False)
+    worker = register(control)
+
+    def die(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(optuna.Study, "ask", die)
+        with pytest.raises(KeyboardInterrupt):
+            claims.take(worker)
+    for _ in range(2):
+        claims.end(take(claims, worker).trial, Outcome(None, score=0.5))
+    assert claims.take(worker) is None
+    assert optuna_states(storage) == [OptunaState.COMPLETE] * 2
+
+
+def test_an_end_that_optuna_was_not_told_is_told_by_the_next_who_comes(
+    storage: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    claims, control = make(storage)
+    held = take(claims, register(control)).trial
+
+    def die(_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Claims, "publish", die)
+        with pytest.raises(KeyboardInterrupt):
+            claims.end(held, Outcome(None, score=0.8, attributes={"auc_low": 0.7}))
+    assert optuna_states(storage)[held.number] is OptunaState.RUNNING
+    claims.settle()
+    trial = optuna.load_study(study_name="s", storage=storage.optuna).trials[held.number]
+    assert (trial.value, trial.user_attrs["auc_low"]) == (0.8, 0.7)
+
+
+def test_a_trial_enqueued_by_hand_takes_a_slot_of_the_cap(storage: Storage) -> None:
+    claims, control = make(storage, trials=3)
+    by_hand = {"budget": "750k", "style": "deep", "dropout": 0.2, "learning_rate": 2e-4, "weight_decay": 0.0}
+    optuna.load_study(study_name="s", storage=storage.optuna).enqueue_trial(by_hand)
+    worker = register(control)
+    taken = [take(claims, worker).trial for _ in range(3)]
+    assert taken[2].params == by_hand
+    assert taken[2].attributes["d_model"] == 128
+    assert claims.take(worker) is None
+
+
+def test_a_proposal_that_repeats_a_finished_trial_is_asked_anew_or_gets_the_next_seed(
+    storage: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    claims, control = make(storage, trials=4)
+    worker = register(control)
+    done = [take(claims, worker).trial for _ in range(2)]
+    for trial in done:
+        claims.end(trial, Outcome(None, score=0.5))
+    repeat, fresh = dict(done[0].params), {**done[0].params, "dropout": 0.25}
+    proposals = [repeat, repeat, fresh]
+    monkeypatch.setattr("hpo.claims.STRATEGIES", {"tpe": lambda *_: proposals.pop(0)})
+    assert take(claims, worker).trial.params == fresh
+    monkeypatch.setattr("hpo.claims.STRATEGIES", {"tpe": lambda *_: repeat})
+    exhausted = take(claims, worker).trial
+    assert (exhausted.params, exhausted.seed) == (repeat, done[0].seed + 1)
+
+
+def test_resuming_overrides_a_convergence_until_the_cap(storage: Storage) -> None:
+    claims, control = make(storage, trials=8, early_stop={"patience": 5, "threshold": 1.0, "top_k": 5})
+    worker = register(control)
+    while (claim := claims.take(worker)) is not None:
+        claims.end(claim.trial, Outcome(None, score=0.7))
+    study = control.study("s")
+    assert study is not None
+    assert (study.state, control.counts("s").complete) == (StudyState.CONVERGED, 5)
+    control.resume(replace(study, convergence_off=True), "resumed")
+    while (claim := claims.take(worker)) is not None:
+        claims.end(claim.trial, Outcome(None, score=0.7))
+    assert control.counts("s").complete == 8
+
+
+def test_another_specification_under_the_same_name_says_what_differs(storage: Storage) -> None:
+    make(storage)
+    with pytest.raises(SpecDiffersError, match=r"seed: 1 → 2.*--name"):
+        make(storage, seed=2)
+    with pytest.raises(SpecDiffersError, match=r"hpo resume s --trials 9"):
+        make(storage, trials=9)
+
+
+def test_other_data_under_the_same_specification_is_refused(storage: Storage) -> None:
+    make(storage)
+    spec = make_spec()
+    with pytest.raises(SpecDiffersError, match="the data of study s has changed"):
+        ensure_study(storage, spec, Prepared(architecture_values(spec), sizes={"panel": "other"}))
+
+
+def test_a_study_that_something_else_made_is_left_alone(storage: Storage) -> None:
+    foreign = optuna.create_study(study_name="s", storage=storage.optuna)
+    foreign.add_trial(optuna.trial.create_trial(value=1.0))
+    with pytest.raises(StorageError, match="made by something else"):
+        make(storage)
+    assert optuna_states(storage) == [OptunaState.COMPLETE]

@@ -1,0 +1,193 @@
+"""Real training of real networks on real prices, a few steps each."""
+
+import warnings
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from budgets import Architecture
+from studies.data.examples import load_example
+from studies.data.panel import Panel, build_panel, cut_before_test
+from studies.declaration import architecture_values, derive
+from studies.families import FAMILIES, WindowShape
+from studies.objective import DivergedError, PrunedError, TrialContext
+from studies.preparation import open_panel, prepare_prices, window_shape
+from studies.reading import read_spec
+from studies.spec import Spec
+from studies.training import TrainingWindows, WindowClassifier, Windows, score
+
+TRAINING = {"max_steps": 6, "effective_batch": 8, "check_every": 3}
+PARAMS = {"budget": "750k", "style": "shallow", "dropout": 0.1, "learning_rate": 1e-3, "weight_decay": 1e-3}
+
+
+@pytest.fixture(autouse=True)
+def _quiet() -> Iterator[None]:
+    # Lightning and torch warn about each other's and their own use of deprecated parts.
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("home")
+
+
+def make_spec(**training: object) -> Spec:
+    return read_spec("quickstart", {"training": {**TRAINING, **training}})
+
+
+def context_of(spec: Spec, cache: Path, tmp_path: Path, **values: Any) -> TrialContext:
+    sizes = prepare_prices(spec, cache).sizes
+    return TrialContext(spec, number=0, attempt=1, seed=1, directory=tmp_path / "0", home=cache, sizes=sizes, **values)
+
+
+def train(spec: Spec, context: TrialContext, **params: object) -> float:
+    given = {**PARAMS, **params}
+    return score({**given, **derive(given, architecture_values(spec))}, context)
+
+
+def test_a_trial_is_repeatable_with_its_seed_and_differs_with_another(cache: Path, tmp_path: Path) -> None:
+    spec = make_spec()
+    contexts = [context_of(spec, cache, tmp_path) for _ in range(3)]
+    contexts[2].seed = 2
+    first, again, other = (train(spec, context) for context in contexts)
+    assert first == again != other
+    assert contexts[0].attributes == contexts[1].attributes
+
+
+def test_a_trial_records_its_scores_and_what_it_really_did(cache: Path, tmp_path: Path) -> None:
+    spec = make_spec(micro_batch=4)
+    reported: list[tuple[float, int]] = []
+
+    def send(value: float, step: int) -> bool:
+        reported.append((value, step))
+        return False
+
+    context = context_of(spec, cache, tmp_path, send=send)
+    auc = train(spec, context)
+    found = context.attributes
+    assert found["auc"] == auc == max(value for value, _ in reported)
+    assert [step for _, step in reported] == [3, 6]
+    assert found["auc_low"] < auc < found["auc_high"]
+    assert (found["steps"], found["windows_seen"], found["effective_batch"], found["micro_batch"]) == (6, 48, 8, 4)
+    stored = np.load(tmp_path / "0" / "validation.npz")
+    assert stored["probabilities"].shape == stored["labels"].shape == (found["n_observations"],)
+
+
+def test_the_micro_batch_does_not_change_which_windows_an_optimizer_step_sees(cache: Path, tmp_path: Path) -> None:
+    whole, parts = make_spec(), make_spec(micro_batch=2)
+    windows = Windows(panel_of(whole, cache, tmp_path))
+    one = next(iter(TrainingWindows(windows, whole.training, seed=1)))
+    four = [batch for batch, _ in zip(TrainingWindows(windows, parts.training, seed=1), range(4), strict=False)]
+    assert torch.equal(one[1], torch.cat([targets for _, targets in four]))
+    assert torch.equal(one[0]["futr_exog"], torch.cat([inputs["futr_exog"] for inputs, _ in four]))
+
+
+def test_accumulating_micro_batches_gives_the_same_score(cache: Path, tmp_path: Path) -> None:
+    # Without dropout, whose noise is drawn per forward pass; what is left is the order of floating-point sums.
+    whole, parts = make_spec(), make_spec(micro_batch=2)
+    first = train(whole, context_of(whole, cache, tmp_path), dropout=0.0)
+    second = train(parts, context_of(parts, cache, tmp_path), dropout=0.0)
+    assert first == pytest.approx(second, abs=2e-3)
+
+
+def test_training_ends_when_the_validation_score_gets_no_better(cache: Path, tmp_path: Path) -> None:
+    spec = make_spec(max_steps=200, check_every=1, patience=2)
+    context = context_of(spec, cache, tmp_path)
+    train(spec, context, learning_rate=0.0)
+    assert (context.attributes["best_step"], context.attributes["steps"]) == (1, 3)
+
+
+def test_a_trial_that_is_told_to_stop_is_pruned(cache: Path, tmp_path: Path) -> None:
+    spec = make_spec()
+    with pytest.raises(PrunedError, match="step 3"):
+        train(spec, context_of(spec, cache, tmp_path, send=lambda *_: True))
+
+
+def test_a_diverging_loss_ends_the_trial_as_diverged(cache: Path, tmp_path: Path) -> None:
+    spec = make_spec()
+    with pytest.raises(DivergedError, match="became"):
+        train(spec, context_of(spec, cache, tmp_path), learning_rate=1e30)
+
+
+def test_training_never_holds_the_test_part(cache: Path, tmp_path: Path) -> None:
+    panel = panel_of(make_spec(), cache, tmp_path)
+    last = max(panel.splits.validation)
+    assert len(panel.dates) == last + panel.horizon + 1
+    windows = Windows(panel)
+    with pytest.raises(IndexError):
+        windows.at(np.asarray([last + panel.horizon + 1]))
+
+
+def test_the_loss_is_that_of_neuralforecasts_bernoulli_distribution() -> None:
+    shape = WindowShape(window=10, horizon=3, n_series=2, n_features=4)
+    network = FAMILIES["itransformer"].build(Architecture(16, 1, 2), shape, 0.0, 1)
+    model = WindowClassifier(network, 1e-3, 0.0)
+    inputs = {"insample_y": torch.rand(5, 10, 2), "futr_exog": torch.randn(5, 4, 13, 2)}
+    targets = torch.randint(0, 2, (5, 2)).float()
+    mine = model.training_step((inputs, targets), 0)
+    output = network(inputs)[:, -1:]
+    theirs = network.loss(y=targets[:, None], distr_args=network.loss.scale_decouple((output,)))
+    assert mine.item() == pytest.approx(theirs.item(), rel=1e-5)
+
+
+@pytest.mark.parametrize("budget", ["750k", "2M"])
+@pytest.mark.parametrize("style", ["shallow", "deep"])
+def test_the_exact_count_is_that_of_the_built_module(budget: str, style: str) -> None:
+    architecture = read_spec("quickstart").architecture(budget, style)
+    shape = WindowShape(window=80, horizon=1, n_series=2, n_features=20)
+    module = FAMILIES["itransformer"].build(architecture, shape, 0.5, 1)
+    built = sum(parameter.numel() for parameter in module.parameters() if parameter.requires_grad)
+    exact = FAMILIES["itransformer"].exact_parameters(architecture, shape)
+    assert exact == built
+    assert 1.0 < exact / architecture.estimated_params < 1.05
+
+
+def test_shuffled_labels_give_an_auc_of_one_half_within_its_interval(cache: Path, tmp_path: Path) -> None:
+    """Nothing but the link between features and labels is broken: what is left to find is chance."""
+    spec = make_spec(max_steps=60, effective_batch=32, check_every=60)
+    panel = panel_of(spec, cache, tmp_path)
+    random = np.random.default_rng(5)
+    shuffled = replace(panel, labels=random.permuted(np.asarray(panel.labels), axis=0))
+    context = context_of(spec, cache, tmp_path)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("studies.training.open_panel", lambda *_: shuffled)
+        patched.setattr("studies.training.cut_before_test", lambda panel: panel)
+        train(spec, context)
+    assert context.attributes["auc_low"] < 0.5 < context.attributes["auc_high"]
+
+
+def test_real_labels_give_an_auc_clearly_above_one_half(cache: Path, tmp_path: Path) -> None:
+    spec = make_spec(max_steps=60, effective_batch=32, check_every=60)
+    context = context_of(spec, cache, tmp_path)
+    train(spec, context)
+    assert context.attributes["auc_low"] > 0.5
+
+
+def test_changing_the_prices_after_t_changes_nothing_that_the_network_sees_at_t() -> None:
+    table = load_example("indices")
+    options: dict[str, Any] = {"tier": "a20", "horizon": 1, "threshold": 0.01, "kind": "touch", "window": 80}
+    options |= {"validation_fraction": 0.15, "test_fraction": 0.15}
+    panel = build_panel(table, **options)
+    random = np.random.default_rng(3)
+    for decision in random.choice(np.asarray(panel.splits.validation), 3):
+        frame = table.frame.copy()
+        later = frame["ds"] > panel.dates[decision]
+        frame.loc[later, ["open", "high", "low", "close"]] *= random.uniform(0.5, 2.0)
+        changed = build_panel(replace(table, frame=frame), **options)
+        before, after = (Windows(each).at(np.asarray([decision]))[0] for each in (panel, changed))
+        assert torch.equal(before["insample_y"], after["insample_y"])
+        assert torch.equal(before["futr_exog"], after["futr_exog"])
+
+
+def panel_of(spec: Spec, cache: Path, tmp_path: Path) -> Panel:
+    context = context_of(spec, cache, tmp_path)
+    panel = cut_before_test(open_panel(spec, cache, context.sizes["panel"]))
+    assert window_shape(panel) == WindowShape(80, 1, 2, 20)
+    return panel

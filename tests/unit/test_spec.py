@@ -1,0 +1,141 @@
+"""Specifications: defaults, mistakes, fingerprints."""
+
+from pathlib import Path
+
+import pytest
+
+from studies.declaration import architecture_values, declare, derive
+from studies.errors import SpecError
+from studies.reading import built_in_names, read_spec
+from studies.spec import Spec, differences
+
+
+def write(directory: Path, text: str) -> str:
+    path = directory / "study.yaml"
+    path.write_text(text)
+    return str(path)
+
+
+def test_the_built_in_studies_are_valid() -> None:
+    assert built_in_names() == ("itransformer-a200", "quickstart")
+    for name in built_in_names():
+        assert read_spec(name).name == name
+
+
+def test_the_example_of_the_design_is_understood(tmp_path: Path) -> None:
+    spec = read_spec(
+        write(
+            tmp_path,
+            """
+name: spx-direction
+objective: neuralforecast
+model: itransformer
+data: {example: indices, tier: a20}
+target: {horizon: 1, threshold: 0.01, kind: touch}
+budgets: [750k, 2M]
+trials: 70
+forced_extremes: true
+early_stop: {patience: 20, threshold: 0.02, top_k: 5}
+training: {max_steps: 300, window: 80, precision: auto}
+max_attempts: 3
+""",
+        )
+    )
+    assert (spec.trials, spec.budgets, spec.early_stop.patience) == (70, ("750k", "2M"), 20)
+
+
+MISTAKES = [
+    ("trails: 70", "line 2: unknown key 'trails', did you mean 'trials'?"),
+    ("early_stop: {patiance: 3}", "line 2: unknown key 'early_stop.patiance', did you mean 'patience'?"),
+    ("trials: many", "line 2: trials should be a valid integer, not 'many'"),
+    ("trials: 0", "line 2: trials should be greater than or equal to 1, not 0"),
+    ("budgets: []", "line 2: budgets: the list of budgets is empty"),
+    ("budgets: [2M, 3M]", "line 2: budgets.1: unknown budget '3M': choose among 750k, 2M, 20M, 200M"),
+    ("trials: 5", "trials=5 is below the 18 forced configurations"),
+    ("data: {example: indices, path: x.csv}", "data needs exactly one source"),
+    ("data: {}", "data needs exactly one source"),
+    ("data: {example: indices, tier: a30}", "data.tier should be 'a20', 'a50', 'a100' or 'a200', not 'a30'"),
+    (
+        "architectures: {2M: {deep: {d_model: 100, n_layers: 2, n_heads: 3}}}",
+        "n_heads must divide d_model, but d_model=100 and n_heads=3",
+    ),
+    ("training: {effective_batch: 64, micro_batch: 48}", "effective_batch must be a multiple of micro_batch"),
+    ("objective: not a path", "objective is neuralforecast or package.module:callable, not 'not a path'"),
+    ("early_stop: {threshold: .nan}", "early_stop.threshold should be a finite number"),
+    ("trials: [", "is not YAML"),
+    ("model: patchtst", "model should be 'itransformer', not 'patchtst'"),
+    ("name: a/b", "name should match pattern"),
+]
+
+
+@pytest.mark.parametrize(("line", "message"), MISTAKES, ids=[line for line, _ in MISTAKES])
+def test_a_mistake_is_one_line_that_names_key_and_place(tmp_path: Path, line: str, message: str) -> None:
+    head = "" if line.startswith("name") else "name: mine"
+    with pytest.raises(SpecError) as refused:
+        read_spec(write(tmp_path, f"{head}\n{line}\n"))
+    assert message in str(refused.value)
+    assert "\n" not in str(refused.value)
+    assert str(refused.value).startswith("study.yaml")
+
+
+def test_a_mistake_on_the_command_line_is_not_blamed_on_the_file() -> None:
+    with pytest.raises(SpecError, match="^command line: unknown key 'trails'"):
+        read_spec("quickstart", {"trails": 3})
+
+
+@pytest.mark.parametrize("study", ["quikstart", "./missing.yaml", "nowhere/at.yml"])
+def test_an_unknown_study_names_what_there_is(study: str) -> None:
+    with pytest.raises(SpecError, match="quickstart"):
+        read_spec(study)
+
+
+def test_a_list_is_not_a_specification(tmp_path: Path) -> None:
+    with pytest.raises(SpecError, match="must be a mapping"):
+        read_spec(write(tmp_path, "- a\n- b\n"))
+
+
+def test_a_data_path_is_relative_to_its_file(tmp_path: Path) -> None:
+    spec = read_spec(write(tmp_path, "name: mine\ndata: {path: prices.csv}\n"))
+    assert spec.data.path == tmp_path / "prices.csv"
+
+
+def test_budgets_are_read_however_they_are_written_and_kept_in_order() -> None:
+    assert read_spec("quickstart", {"budgets": ["2000000", "750K"]}).budgets == ("750k", "2M")
+
+
+def test_a_fingerprint_changes_with_every_value_and_with_nothing_else() -> None:
+    spec = read_spec("quickstart")
+    assert spec.fingerprint == read_spec("quickstart").fingerprint
+    assert spec.fingerprint == Spec.model_validate(spec.as_json()).fingerprint
+    other = read_spec("quickstart", {"seed": 2, "training": {"window": 40}})
+    assert list(differences(spec.as_json(), other.as_json())) == ["seed: 1 → 2", "training.window: 80 → 40"]
+
+
+def test_the_derived_values_are_those_of_the_shape() -> None:
+    spec = read_spec("itransformer-a200")
+    values = derive({"budget": "20M", "style": "deep", "dropout": 0.5}, architecture_values(spec))
+    assert values == {
+        "shape": "20M_deep",
+        "d_model": 384,
+        "n_layers": 12,
+        "n_heads": 8,
+        "d_ff": 1536,
+        "estimated_params": 21_233_664,
+    }
+
+
+def test_other_shapes_replace_those_of_the_table() -> None:
+    shape = {"d_model": 64, "n_layers": 3, "n_heads": 2}
+    spec = read_spec("quickstart", {"architectures": {"2M": {"deep": shape}}})
+    assert spec.architecture("2M", "deep").d_model == 64
+    assert spec.architecture("2M", "shallow").d_model == 320
+
+
+def test_every_forced_value_lies_inside_the_space() -> None:
+    declaration = declare(read_spec("itransformer-a200"))
+    assert len(declaration.forced) == 18
+    for design in declaration.forced:
+        assert design.params.keys() == declaration.space.keys()
+        for key, value in design.params.items():
+            distribution = declaration.space[key]
+            assert distribution._contains(distribution.to_internal_repr(value))
