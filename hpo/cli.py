@@ -3,7 +3,6 @@
 Exit codes: 0 done, 1 the work failed, 2 the input is wrong (one line, nothing written), 130 interrupted.
 """
 
-import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,6 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import App, CycloptsError, Parameter
 
 from budgets.errors import InputError
+from hpo.cli_database import db
+from hpo.output import Json, Storage, complain, one_line, print_json, say
 
 if TYPE_CHECKING:
     from studies.spec import Spec
@@ -24,17 +25,7 @@ Phase 1 trains the forced configurations, lets TPE explore the rest and stops wh
 """
 
 app = App(name="hpo", help=HELP, help_format="plaintext", version_flags=["--version"])
-db = App(name="db", help="The embedded Postgres: its URL, start and stop.", help_format="plaintext")
 app.command(db)
-
-Storage = Annotated[
-    str | None,
-    Parameter(
-        help="URL of any Postgres; default: HPO_STORAGE, else the embedded one. A password is "
-        "safer in HPO_STORAGE, where the process list does not show it."
-    ),
-]
-Json = Annotated[bool, Parameter(name="--json", negative="", help="Print one JSON object; messages go to stderr.")]
 
 
 @app.command
@@ -137,7 +128,7 @@ def worker(
     signal.signal(signal.SIGINT, lambda *_: stop.heard("abandon"))
     _log_to_stderr()
     ended = service.work(load_settings(), storage, stop, study=study, idle_exit=idle_exit, max_trials=max_trials)
-    _print_json({"trials": ended}) if json_output else _say(f"this worker ended {ended} trials")
+    print_json({"trials": ended}) if json_output else say(f"this worker ended {ended} trials")
     return 0
 
 
@@ -164,16 +155,16 @@ def status(
     settings = load_settings()
     found = service.status(settings, storage, study)
     if json_output:
-        _print_json(found[0].as_json() if study else {"studies": [each.as_json() for each in found]})
+        print_json(found[0].as_json() if study else {"studies": [each.as_json() for each in found]})
         return 0
     from hpo.run_view import print_failures, summary
 
     for each in found:
-        _say("\n".join(summary(each)) + "\n")
+        say("\n".join(summary(each)) + "\n")
         if failures:
             print_failures(service.trials(settings, storage, each.study.name))
     if not found:
-        _say("no study yet: `hpo run quickstart` makes one")
+        say("no study yet: `hpo run quickstart` makes one")
     return 0
 
 
@@ -188,7 +179,7 @@ def stop(study: str, /, *, storage: Storage = None, json_output: Json = False) -
 
     found = service.stop(load_settings(), storage, study)
     said = f"{study} is {found.study.state.value}; `hpo resume {study}` lets it go on"
-    _print_json(found.as_json()) if json_output else _say(said)
+    print_json(found.as_json()) if json_output else say(said)
     return 0
 
 
@@ -207,7 +198,7 @@ def resume(study: str, /, *, trials: int | None = None, storage: Storage = None,
 
     found = service.resume(load_settings(), storage, study, trials)
     said = f"{study} is running again with a cap of {found.counts.cap}; `hpo worker --study {study}` works on it"
-    _print_json(found.as_json()) if json_output else _say(said)
+    print_json(found.as_json()) if json_output else say(said)
     return 0
 
 
@@ -221,7 +212,7 @@ def reap(*, storage: Storage = None, json_output: Json = False) -> int:
     from hpo.settings import load_settings
 
     count = service.reap(load_settings(), storage)
-    _print_json({"reaped": count}) if json_output else _say(f"{count} trials of dead workers wait again")
+    print_json({"reaped": count}) if json_output else say(f"{count} trials of dead workers wait again")
     return 0
 
 
@@ -233,59 +224,7 @@ def schema(*, json_output: Json = False) -> int:  # noqa: ARG001  every command 
     """
     from studies.spec import Spec
 
-    _print_json(Spec.model_json_schema())
-    return 0
-
-
-@db.command
-def url(*, storage: Storage = None, json_output: Json = False) -> int:
-    """Print the storage's URL, alone on the last line; the embedded server is kept until `hpo db stop`.
-
-    optuna-dashboard "$(hpo db url | tail -n 1)"
-    """
-    from hpo import embedded
-    from hpo.settings import load_settings
-    from hpo.storage import masked, parse_storage_url
-
-    settings = load_settings()
-    given = storage or settings.storage
-    if given is not None:
-        shown = masked(parse_storage_url(given))
-    else:
-        embedded.keep(settings.home)
-        _complain("the embedded Postgres is kept running: `hpo db stop` ends it")
-        shown = embedded.libpq_url(settings.home)
-    _print_json({"url": shown}) if json_output else _say(shown)
-    return 0
-
-
-@db.command
-def start(*, json_output: Json = False) -> int:
-    """Start the embedded Postgres and keep it until `hpo db stop`.
-
-    hpo db start
-    """
-    from hpo import embedded
-    from hpo.settings import load_settings
-
-    home = load_settings().home
-    embedded.keep(home)
-    shown = embedded.libpq_url(home)
-    _print_json({"url": shown}) if json_output else _say(f"the embedded Postgres runs until `hpo db stop`\n{shown}")
-    return 0
-
-
-@db.command(name="stop")
-def stop_database(*, json_output: Json = False) -> int:
-    """Stop the embedded Postgres, or let it stop when its last user leaves.
-
-    hpo db stop
-    """
-    from hpo import embedded
-    from hpo.settings import load_settings
-
-    released = embedded.release(load_settings().home)
-    _print_json({"state": released.value}) if json_output else _say(f"the embedded Postgres: {released.value}")
+    print_json(Spec.model_json_schema())
     return 0
 
 
@@ -300,13 +239,13 @@ def execute(arguments: Sequence[str] | None = None) -> int:
     try:
         code = app(tokens, exit_on_error=False, print_error=False, result_action="return_value")
     except CycloptsError as error:
-        _complain(f"{_one_line(str(error))}: `hpo {_command_of(tokens)}--help` shows what is understood")
+        complain(f"{one_line(str(error))}: `hpo {_command_of(tokens)}--help` shows what is understood")
         return 2
     except InputError as error:
-        _complain(_one_line(str(error)))
+        complain(one_line(str(error)))
         return 2
     except KeyboardInterrupt:
-        _complain("interrupted")
+        complain("interrupted")
         return 130
     return code if isinstance(code, int) else 0
 
@@ -319,7 +258,7 @@ def _run(spec: "Spec", storage: str | None, workers: int | None, *, as_json: boo
 
     result = service.run(spec, load_settings(), storage, workers, RunView(quiet=as_json))
     if as_json:
-        _print_json(result.status.as_json())
+        print_json(result.status.as_json())
     else:
         print_results(
             result.status,
@@ -328,10 +267,10 @@ def _run(spec: "Spec", storage: str | None, workers: int | None, *, as_json: boo
             next_steps=_next_steps(spec, result, workers),
         )
     if result.interrupted:
-        _complain(f"interrupted; every trial under way waits again: {_again()} goes on where it was")
+        complain(f"interrupted; every trial under way waits again: {_again()} goes on where it was")
         return 130
     if result.fault:
-        _complain(f"workers ended early: {_one_line(result.fault)}: the same command goes on where it was")
+        complain(f"workers ended early: {one_line(result.fault)}: the same command goes on where it was")
         return 1
     return 0
 
@@ -355,7 +294,7 @@ def _dry_run(spec: "Spec", storage: str | None, *, as_json: bool) -> int:
 
     planned = service.plan(spec, load_settings(), storage)
     if as_json:
-        _print_json(planned)
+        print_json(planned)
     else:
         from hpo.plan_view import print_plan
 
@@ -398,22 +337,6 @@ def _command_of(tokens: Sequence[str]) -> str:
 
 def _again() -> str:
     return "`" + " ".join(["hpo", *sys.argv[1:]]) + "`"
-
-
-def _one_line(text: str) -> str:
-    return " ".join(text.split())
-
-
-def _print_json(value: object) -> None:
-    print(json.dumps(value, indent=2, ensure_ascii=False))  # noqa: T201
-
-
-def _say(text: str) -> None:
-    print(text)  # noqa: T201
-
-
-def _complain(text: str) -> None:
-    print(text, file=sys.stderr)  # noqa: T201
 
 
 def _log_to_stderr() -> None:

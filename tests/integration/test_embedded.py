@@ -14,7 +14,7 @@ from pathlib import Path
 import psutil
 import psycopg2
 import pytest
-from conftest import ROOT, environment, eventually, processes_of, start_python
+from servers import ROOT, environment, eventually, processes_of, start_python
 
 from hpo import embedded, postgres
 from hpo.embedded import Released

@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import TcpPostgres, eventually, processes_of, start_python
+from servers import TcpPostgres, eventually, processes_of, start_python
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import DataError, OperationalError
 

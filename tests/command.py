@@ -14,7 +14,7 @@ from optuna.trial import FrozenTrial
 from hpo.settings import load_settings
 from hpo.storage import open_storage
 
-HERE = Path(__file__).parent
+OBJECTIVES = Path(__file__).parent / "acceptance"
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Command:
     storage: str | None = None
 
     def environment(self) -> dict[str, str]:
-        given = {"HPO_HOME": str(self.home), "PYTHONPATH": str(HERE), "COLUMNS": "80", "HPO_POLL_SECONDS": "0.2"}
+        given = {"HPO_HOME": str(self.home), "PYTHONPATH": str(OBJECTIVES), "COLUMNS": "80", "HPO_POLL_SECONDS": "0.2"}
         inherited = {key: value for key, value in os.environ.items() if not key.startswith("HPO_")}
         return {**inherited, **given, **({"HPO_STORAGE": self.storage} if self.storage else {})}
 

@@ -1,0 +1,36 @@
+"""What every command shares: its two options, and how it speaks."""
+
+import json
+import sys
+from typing import Annotated
+
+from cyclopts import Parameter
+
+Storage = Annotated[
+    str | None,
+    Parameter(
+        help="URL of any Postgres; default: HPO_STORAGE, else the embedded one. A password is "
+        "safer in HPO_STORAGE, where the process list does not show it."
+    ),
+]
+Json = Annotated[bool, Parameter(name="--json", negative="", help="Print one JSON object; messages go to stderr.")]
+
+
+def print_json(value: object) -> None:
+    """Print one JSON object on standard output."""
+    print(json.dumps(value, indent=2, ensure_ascii=False))  # noqa: T201
+
+
+def say(text: str) -> None:
+    """Print a result on standard output."""
+    print(text)  # noqa: T201
+
+
+def complain(text: str) -> None:
+    """Print a message on standard error."""
+    print(text, file=sys.stderr)  # noqa: T201
+
+
+def one_line(text: str) -> str:
+    """Return a message without its line breaks."""
+    return " ".join(text.split())

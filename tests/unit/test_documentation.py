@@ -1,0 +1,89 @@
+"""The documents and the public surface say the same as the code."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import budgets
+from hpo.cli import app, db
+
+ROOT = Path(__file__).resolve().parents[2]
+README = (ROOT / "README.md").read_text()
+COMMANDS = [name for name in [*app, *(f"db {name}" for name in db)] if not name.split()[-1].startswith("-")]
+
+
+def test_the_commands_are_these_until_they_are_changed_on_purpose() -> None:
+    assert sorted(set(COMMANDS) - {"db"}) == [
+        "db start",
+        "db stop",
+        "db url",
+        "reap",
+        "resume",
+        "run",
+        "schema",
+        "status",
+        "stop",
+        "worker",
+    ]
+
+
+@pytest.mark.parametrize("command", [name for name in COMMANDS if name != "db"])
+def test_every_command_is_in_the_readme(command: str) -> None:
+    first, _, last = command.partition(" ")
+    assert f"hpo {first}" in README
+    assert last in README
+
+
+def test_every_key_of_the_specification_is_in_the_readme() -> None:
+    from studies.spec import Spec
+
+    for name in Spec.model_fields:
+        assert f"`{name}`" in README or f"{name}:" in README, name
+
+
+def test_the_public_names_of_budgets_are_pinned() -> None:
+    assert budgets.__all__ == [
+        "BUDGET_CONFIGS",
+        "DEFAULT_REGULARIZATION",
+        "STYLES",
+        "Architecture",
+        "BudgetError",
+        "ForcedConfiguration",
+        "InputError",
+        "Regularization",
+        "compute_budget_aware_extremes",
+        "estimate_parameters",
+        "format_budget",
+        "generate_forced_configs",
+        "parse_budget",
+    ]
+
+
+@pytest.mark.parametrize("module", ["hpo.cli", "hpo.app", "hpo.worker", "studies.declaration"])
+def test_importing_the_service_loads_no_torch(module: str) -> None:
+    code = f"import sys, {module}; print([m for m in ('torch', 'neuralforecast', 'pandas') if m in sys.modules])"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert found.stdout.strip() == "[]"
+
+
+def test_the_command_line_loads_nothing_heavy() -> None:
+    code = "import sys, hpo.cli; print([m for m in ('optuna', 'sqlalchemy', 'pydantic', 'numpy') if m in sys.modules])"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert found.stdout.strip() == "[]"
+
+
+def test_no_file_is_called_utils_and_none_is_over_400_lines() -> None:
+    for package in ("budgets", "studies", "hpo"):
+        for file in (ROOT / package).rglob("*.py"):
+            assert not re.search(r"utils|core|common|helpers", file.stem), file
+            assert len(file.read_text().splitlines()) <= 400, file
+
+
+def test_the_environment_is_read_in_one_place() -> None:
+    for package in ("budgets", "studies", "hpo"):
+        for file in (ROOT / package).rglob("*.py"):
+            text = file.read_text()
+            assert not re.search(r"os\.environ|getenv", text) or file.name == "settings.py", file
