@@ -5,7 +5,7 @@ Every command is a function that takes plain values and returns plain values; `h
 
 import difflib
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -22,8 +22,8 @@ from hpo.presence import is_dead
 from hpo.records import StudyRecord, StudyState, TrialRecord
 from hpo.run_view import RunView
 from hpo.settings import Settings
-from hpo.storage import Storage, open_storage
-from hpo.worker import StopSignals, WorkerOptions, run_worker
+from hpo.storage import Storage, masked, open_storage
+from hpo.worker import DATABASE_AWAY, StopSignals, WorkerOptions, run_worker
 from studies.declaration import Declaration, Design, Prepared, declare, derive
 from studies.spaces import describe
 from studies.spec import Spec
@@ -87,6 +87,7 @@ def run(spec: Spec, settings: Settings, storage_url: str | None, workers: int | 
                 threads=max(1, available_cores() // max(1, size)),
                 until_done=True,
             )
+            view.say(_opening_line(study, declaration, storage, options, size))
             return _supervise(storage, study, declaration, Fleet(options, settings, size), settings, view)
 
 
@@ -187,7 +188,9 @@ def _supervise(
         try:
             while fleet.size:
                 fleet.watch(_LOOK_SECONDS)
-                show(look())
+                # The workers wait for a database that is away; so does the display.
+                with suppress(*DATABASE_AWAY):
+                    show(look())
         except KeyboardInterrupt:
             interrupted = True
             fleet.abandon()
@@ -197,6 +200,20 @@ def _supervise(
     claims = _claims(storage, study, settings)
     claims.settle()
     return Result(look(), tuple(control.trials(study.name)), interrupted, fleet.fault)
+
+
+def _opening_line(
+    study: StudyRecord, declaration: Declaration, storage: Storage, options: WorkerOptions, size: int
+) -> str:
+    where = "the embedded Postgres" if storage.embedded else masked(storage.url)
+    return (
+        f"{study.name}: at most {study.cap} trials, {len(declaration.forced)} of them forced; "
+        f"{_count(size, 'worker')} with {_count(options.threads, 'thread')} each; stored in {where}"
+    )
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def _prepare(server: ForkServer, declaration: Declaration, spec: Spec, settings: Settings, *, dry: bool) -> Prepared:

@@ -10,7 +10,7 @@ configuration runs once, however many workers ask. A process may die between any
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from statistics import fmean, stdev
 from typing import Any
@@ -301,14 +301,13 @@ class Claims:
 
     def _tell(self, trial: TrialRecord) -> None:
         trial_id = self._trial_id(trial.number)
-        told = self._storage.optuna.get_trial(trial_id)
-        if told.state.is_finished():
-            return
-        for key, value in ended_attributes(trial).items():
-            if told.user_attrs.get(key) != value:
-                self._storage.optuna.set_trial_user_attr(trial_id, key, value)
-        state = _OPTUNA_STATES[trial.state]
-        self._optuna.tell(trial.number, trial.score, state, skip_if_finished=True)
+        known = self._storage.optuna.get_trial(trial_id).user_attrs
+        # Another worker may be telling the same: whoever comes first has set all attributes before it ends the trial.
+        with suppress(optuna.exceptions.UpdateFinishedTrialError):
+            for key, value in ended_attributes(trial).items():
+                if known.get(key) != value:
+                    self._storage.optuna.set_trial_user_attr(trial_id, key, value)
+            self._optuna.tell(trial.number, trial.score, _OPTUNA_STATES[trial.state], skip_if_finished=True)
 
     def _trial_id(self, number: int) -> int:
         study_id = self._storage.optuna.get_study_id_from_name(self.name)

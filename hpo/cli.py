@@ -3,6 +3,7 @@
 Exit codes: 0 done, 1 the work failed, 2 the input is wrong (one line, nothing written), 130 interrupted.
 """
 
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,9 +13,10 @@ from cyclopts import App, CycloptsError, Parameter
 
 from budgets.errors import InputError
 from hpo.cli_database import db
-from hpo.output import Json, Storage, complain, one_line, print_json, say
+from hpo.output import Json, Storage, complain, one_line, print_json, program, say
 
 if TYPE_CHECKING:
+    from hpo.app import Result
     from studies.spec import Spec
 
 HELP = """Hyperparameter search for time-series transformers over parameter budgets.
@@ -24,7 +26,14 @@ Phase 1 trains the forced configurations, lets TPE explore the rest and stops wh
     hpo run quickstart
 """
 
-app = App(name="hpo", help=HELP, help_format="plaintext", version_flags=["--version"])
+
+def _version() -> str:
+    from importlib.metadata import version
+
+    return version("budget-hpo")
+
+
+app = App(name="hpo", help=HELP, help_format="plaintext", version=_version)
 app.command(db)
 
 
@@ -270,21 +279,24 @@ def _run(spec: "Spec", storage: str | None, workers: int | None, *, as_json: boo
         complain(f"interrupted; every trial under way waits again: {_again()} goes on where it was")
         return 130
     if result.fault:
-        complain(f"workers ended early: {one_line(result.fault)}: the same command goes on where it was")
+        complain(f"a worker ended early: {one_line(result.fault)}")
+    if result.fault and result.status.study.state.value == "running":
+        complain(f"the study is not done: {_again()} goes on where it was")
         return 1
     return 0
 
 
-def _next_steps(spec: "Spec", result: Any, workers: int | None) -> list[str]:  # noqa: ANN401
-    state = result.status.study.state.value
-    if state == "running" and workers == 0:
-        return [f"hpo worker --study {spec.name}    work on it, on this machine or another"]
-    if state in {"running", "stopped"}:
-        return [f"hpo resume {spec.name}    let it give out trials again"] if state == "stopped" else []
+def _next_steps(spec: "Spec", result: "Result", workers: int | None) -> list[str]:
+    state, hpo = result.status.study.state.value, program()
+    if state == "running":
+        again = f"{hpo} worker --study {spec.name}    work on it, on this machine or another"
+        return [again] if workers == 0 else []
+    if state == "stopped":
+        return [f"{hpo} resume {spec.name}    let it give out trials again"]
     return [
-        f"hpo status {spec.name} --json    everything as JSON",
-        f"hpo resume {spec.name} --trials {spec.trials + 20}    search on",
-        'optuna-dashboard "$(hpo db url | tail -n 1)"    browse the trials',
+        f"{hpo} status {spec.name} --json    everything as JSON",
+        f"{hpo} resume {spec.name} --trials {spec.trials + 20}    search on",
+        f'{program("optuna-dashboard")} "$({hpo} db url | tail -n 1)"    browse the trials',
     ]
 
 
@@ -336,7 +348,7 @@ def _command_of(tokens: Sequence[str]) -> str:
 
 
 def _again() -> str:
-    return "`" + " ".join(["hpo", *sys.argv[1:]]) + "`"
+    return "`" + shlex.join([program(), *sys.argv[1:]]) + "`"
 
 
 def _log_to_stderr() -> None:

@@ -24,7 +24,7 @@ def url(*, storage: Storage = None, json_output: Json = False) -> int:
     else:
         embedded.keep(settings.home)
         complain("the embedded Postgres is kept running: `hpo db stop` ends it")
-        shown = embedded.libpq_url(settings.home)
+        shown = embedded.url(settings.home)
     print_json({"url": shown}) if json_output else say(shown)
     return 0
 
@@ -40,7 +40,7 @@ def start(*, json_output: Json = False) -> int:
 
     home = load_settings().home
     embedded.keep(home)
-    shown = embedded.libpq_url(home)
+    shown = embedded.url(home)
     print_json({"url": shown}) if json_output else say(f"the embedded Postgres runs until `hpo db stop`\n{shown}")
     return 0
 

@@ -32,7 +32,7 @@ from typing import Any, Self
 
 from budgets.errors import InputError
 
-_START_SECONDS = 120.0
+_PATIENCE_SECONDS = 2.0
 
 
 @dataclass(frozen=True)
@@ -210,7 +210,12 @@ class ForkServer:
         for stream in (self._process.stdin, self._process.stdout):
             if stream is not None:
                 stream.close()
-        self._process.wait()
+        try:
+            self._process.wait(_PATIENCE_SECONDS)
+        except subprocess.TimeoutExpired:
+            # Interrupted while it imports, when it does not look at its input yet.
+            self._process.kill()
+            self._process.wait()
         shutil.rmtree(self._directory, ignore_errors=True)
 
 
@@ -238,10 +243,12 @@ def serve(address: str, preload: Sequence[str]) -> None:
             if sys.stdin in sources:
                 return
             if listener in sources:
-                _fork_one(Connection(listener.accept()[0].detach()), children)
+                _fork_one(Connection(listener.accept()[0].detach()), children, listener)
 
 
-def _fork_one(connection: "Connection[Any, Any]", children: "dict[int, Connection[Any, Any]]") -> None:
+def _fork_one(
+    connection: "Connection[Any, Any]", children: "dict[int, Connection[Any, Any]]", listener: socket.socket
+) -> None:
     sys.stdout.flush()
     sys.stderr.flush()
     pid = os.fork()
@@ -254,6 +261,8 @@ def _fork_one(connection: "Connection[Any, Any]", children: "dict[int, Connectio
         for number in (signal.SIGCHLD, signal.SIGINT):
             signal.signal(number, signal.SIG_DFL)
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+        # A fork that held the listener would let clients wait in vain when the server is gone.
+        listener.close()
         for other in children.values():
             other.close()
         code = _run(connection)

@@ -1,7 +1,9 @@
 """What every command shares: its two options, and how it speaks."""
 
 import json
+import shutil
 import sys
+from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
@@ -29,6 +31,14 @@ def say(text: str) -> None:
 def complain(text: str) -> None:
     """Print a message on standard error."""
     print(text, file=sys.stderr)  # noqa: T201
+
+
+def program(name: str = "hpo") -> str:
+    """Return what to type for a program of this installation: its name, or its path where it is not on PATH."""
+    beside = Path(sys.executable).parent / name
+    if shutil.which(name) is not None or not beside.exists():
+        return name
+    return str(beside.relative_to(Path.cwd())) if beside.is_relative_to(Path.cwd()) else str(beside)
 
 
 def one_line(text: str) -> str:

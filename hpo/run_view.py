@@ -27,6 +27,10 @@ class RunView:
     def __init__(self, *, quiet: bool = False) -> None:
         self._console = Console(stderr=True, quiet=quiet, highlight=False)
 
+    def say(self, text: str) -> None:
+        """Say what is about to happen."""
+        self._console.print(text, markup=False)
+
     def notice(self, text: str) -> None:
         """Say something worth knowing."""
         self._console.print(f"notice: {text}", style="yellow", markup=False)
@@ -117,7 +121,7 @@ def print_results(status: Status, trials: Sequence[TrialRecord], score_name: str
         if any(trial.attributes.get("collapsed") for trial in trials):
             console.print("* collapsed: the predictions are nearly a constant, and the score is worth nothing")
     console.print()
-    for line in summary(status):
+    for line in [*summary(status), *_order_is_open(status, trials)]:
         console.print(line, markup=False)
     if next_steps:
         console.print("\nnext:")
@@ -147,6 +151,18 @@ def summary(status: Status) -> list[str]:
     if study.state is StudyState.RUNNING:
         lines.append(_time_to_go(status))
     return lines + [f"alert: {alert}" for alert in status.alerts]
+
+
+def _order_is_open(status: Status, trials: Sequence[TrialRecord]) -> list[str]:
+    """Return a line on how many trials the best one's interval does not exclude."""
+    best = status.best
+    if best is None or "auc_low" not in best.attributes:
+        return []
+    others = [trial for trial in trials if trial.score is not None and trial.number != best.number]
+    inside = [trial for trial in others if (trial.score or 0.0) >= best.attributes["auc_low"]]
+    if not inside:
+        return []
+    return [f"{len(inside)} of the {len(others)} others lie inside its interval: which of them is best is not settled"]
 
 
 def trial_name(trial: TrialRecord) -> str:

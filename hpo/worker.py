@@ -10,11 +10,13 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TypeVar
 
 from optuna.exceptions import StorageInternalError
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import InterfaceError, OperationalError
 
 from hpo.claims import Claim, Claims
 from hpo.control import Control
@@ -27,6 +29,9 @@ from hpo.trial import TrialProcess
 
 _T = TypeVar("_T")
 _LOG = logging.getLogger("hpo.worker")
+
+# What SQLAlchemy and Optuna raise while the database is away.
+DATABASE_AWAY = (OperationalError, InterfaceError, StorageInternalError)
 
 # How soon a worker that waits for its trial notices that it should stop, in seconds.
 _LOOK_SECONDS = 0.2
@@ -87,7 +92,7 @@ def run_worker(options: WorkerOptions, settings: Settings, stop: StopSignals) ->
     with open_storage(settings, options.storage_url) as storage:
         me = this_worker()
         control = Control(storage.engine)
-        _patiently(lambda: control.register(me), stop)
+        _patiently(lambda: control.register(me), storage, stop)
         beating = threading.Thread(target=_beat, args=(control, me, settings, stop), name="beat", daemon=True)
         beating.start()
         try:
@@ -96,7 +101,9 @@ def run_worker(options: WorkerOptions, settings: Settings, stop: StopSignals) ->
             stop.leave.set()
             stop.abandon.set()
             beating.join()
-            control.unregister(me.id)
+            # A worker that cannot say that it leaves is missed by its silence.
+            with suppress(*DATABASE_AWAY):
+                control.unregister(me.id)
 
 
 class Worker:
@@ -125,11 +132,11 @@ class Worker:
         """Work until told to stop or until there is no reason to stay."""
         idle_since = time.monotonic()
         while not self._stop.leave.is_set() and self._ended != self._options.max_trials:
-            claim = _patiently(self._take, self._stop)
+            claim = _patiently(self._take, self._storage, self._stop)
             if claim is not None:
                 self._run(claim)
                 idle_since = time.monotonic()
-            elif self._may_leave(time.monotonic() - idle_since):
+            elif _patiently(partial(self._may_leave, time.monotonic() - idle_since), self._storage, self._stop):
                 break
             else:
                 self._stop.leave.wait(self._settings.poll_seconds)
@@ -156,7 +163,7 @@ class Worker:
     def _run(self, claim: Claim) -> None:
         claims = self._claims[claim.study]
         outcome = self._train(claim, claims)
-        held = _patiently(lambda: claims.end(claim.trial, outcome), self._stop)
+        held = _patiently(lambda: claims.end(claim.trial, outcome), self._storage, self._stop)
         if held is False:
             _LOG.warning("trial %d of %s was taken over; its result is dropped", claim.trial.number, claim.study)
         self._ended += 1
@@ -167,7 +174,11 @@ class Worker:
         number = claim.trial.number
 
         def report(value: float, step: int) -> None:
-            claims.report(number, value, step)
+            try:
+                claims.report(number, value, step)
+            except DATABASE_AWAY as error:
+                # Only a point of a curve: the score itself is written when the database is back.
+                _LOG.warning("no intermediate value of trial %d: %s", number, type(error).__name__)
 
         while True:
             outcome = process.wait(_LOOK_SECONDS, report)
@@ -193,18 +204,21 @@ def _beat(control: Control, me: WorkerRecord, settings: Settings, stop: StopSign
     while not stop.abandon.wait(settings.beat_seconds):
         try:
             control.beat(me.id)
-        except OperationalError as error:
-            _LOG.warning("no beat: %s", error.orig)
+        except DATABASE_AWAY as error:
+            _LOG.warning("no beat: %s", type(error).__name__)
 
 
-def _patiently(action: Callable[[], _T], stop: StopSignals) -> _T | None:
+def _patiently(action: Callable[[], _T], storage: Storage, stop: StopSignals) -> _T | None:
     """Call until it works while the database is away; return None when told to stop at once meanwhile."""
     pause = _FIRST_PAUSE
     while True:
         try:
             return action()
-        except (OperationalError, StorageInternalError) as error:
+        except DATABASE_AWAY as error:
             _LOG.warning("the database is away, next try in %.1f s: %s", pause, type(error).__name__)
             if stop.abandon.wait(pause):
                 return None
             pause = min(2 * pause, _LONGEST_PAUSE)
+            if storage.server is not None:
+                # The embedded server has nobody else to start it again.
+                storage.server.ensure_running()

@@ -36,10 +36,17 @@ class DataSpec(_Section):
     path: Path | None = Field(None, description="CSV or Parquet: unique_id, ds, open, high, low, close, volume")
     tier: Tier = Field("a200", description="how many TA-Lib indicators a series: a20, a50, a100 or a200")
 
+    @model_validator(mode="before")
+    @classmethod
+    def _built_in_prices_unless_a_path_is_given(cls, values: object) -> object:
+        if isinstance(values, dict) and values.get("path") is None and values.get("example") is None:
+            return {**values, "example": "indices"}
+        return values
+
     @model_validator(mode="after")
     def _one_source(self) -> Self:
-        if (self.example is None) == (self.path is None):
-            raise ValueError("data needs exactly one source: example: indices, or path: FILE")
+        if self.example is not None and self.path is not None:
+            raise ValueError(f"data has one source, not both example: {self.example} and path: {self.path}: drop one")
         return self
 
 
@@ -134,7 +141,7 @@ class Spec(_Section):
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$", description="the study's name in the storage")
     objective: str = Field("neuralforecast", description="neuralforecast, or package.module:callable")
     model: Literal["itransformer"] = Field("itransformer", description="model family of the neuralforecast objective")
-    data: DataSpec = Field(default_factory=lambda: DataSpec(example="indices", path=None, tier="a200"))
+    data: DataSpec = DataSpec()
     target: TargetSpec = TargetSpec()
     budgets: tuple[Budget, ...] = Field(tuple(BUDGET_CONFIGS), description="parameter budgets to search")
     architectures: dict[Budget, StyleShapes] = Field(

@@ -127,7 +127,7 @@ def test_ctrl_c_leaves_cleanly_and_says_how_to_go_on(hpo: Command) -> None:
         process.send_signal(signal.SIGINT)
         _, err = process.communicate(timeout=30)
     assert process.returncode == 130
-    assert err.strip().splitlines()[-1].startswith("interrupted; every trial under way waits again: `hpo run ")
+    assert err.strip().splitlines()[-1].startswith("interrupted; every trial under way waits again: `")
     assert "Traceback" not in err
     found = hpo.json("status", "quick")
     assert found["trials"]["running"] == 0
@@ -196,13 +196,25 @@ def test_a_worker_ends_its_trial_on_sigterm_and_gives_it_back_on_the_second(hpo:
         assert (process.returncode, found["running"], found["complete"]) == (0, 0, complete)
 
 
+def test_the_same_name_with_another_specification_is_refused_with_the_difference(hpo: Command) -> None:
+    hpo.json("run", spec(hpo, trials=18), "--workers", "0")
+    ended = hpo.run("run", spec(hpo, trials=18), "--trials", "19", "--budgets", "750k")
+    line = ended.err.strip().splitlines()[-1]
+    assert ended.code == 2
+    assert "budgets" in line
+    assert "trials: 18 → 19" in line
+    assert "--name" in line
+    assert hpo.json("status", "quick")["trials"]["cap"] == 18
+
+
 def test_the_final_output_is_a_table_the_reason_and_what_to_type_next(hpo: Command) -> None:
     ended = hpo.run("run", spec(hpo, trials=18))
     assert ended.code == 0
     assert "2M_dropout_midlow" in ended.out
     assert "quick: finished: the cap of 18 trials is used: 18 complete" in ended.out
-    assert "hpo resume quick --trials" in ended.out
-    assert max(map(len, ended.out.splitlines())) <= 80
+    assert "resume quick --trials" in ended.out
+    table = ended.out.split("next:")[0]
+    assert max(map(len, table.splitlines())) <= 80
     assert "18/18" in ended.err
 
 
@@ -211,6 +223,16 @@ def test_every_command_has_help_with_an_example(hpo: Command, command: str) -> N
     ended = hpo.run(*command.split(), "--help")
     assert ended.code == 0
     assert f"{'optuna-dashboard' if command == 'db url' else f'hpo {command}'}" in ended.out.split("\n", 2)[2]
+
+
+def test_the_url_of_the_embedded_postgres_opens_for_any_program_until_it_is_stopped(hpo: Command) -> None:
+    hpo.json("run", spec(hpo, trials=18))
+    url = hpo.run("db", "url").out.splitlines()[-1]
+    storage = optuna.storages.RDBStorage(url)
+    assert len(optuna.load_study(study_name="quick", storage=storage).trials) == 18
+    storage.remove_session()
+    storage.engine.dispose()
+    assert hpo.json("db", "stop") == {"state": "stopped"}
 
 
 def test_nothing_is_left_running(hpo: Command) -> None:

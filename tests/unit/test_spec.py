@@ -52,8 +52,7 @@ MISTAKES = [
     ("budgets: []", "line 2: budgets: the list of budgets is empty"),
     ("budgets: [2M, 3M]", "line 2: budgets.1: unknown budget '3M': choose among 750k, 2M, 20M, 200M"),
     ("trials: 5", "trials=5 is below the 18 forced configurations"),
-    ("data: {example: indices, path: x.csv}", "data needs exactly one source"),
-    ("data: {}", "data needs exactly one source"),
+    ("data: {example: indices, path: x.csv}", "data has one source, not both"),
     ("data: {example: indices, tier: a30}", "data.tier should be 'a20', 'a50', 'a100' or 'a200', not 'a30'"),
     (
         "architectures: {2M: {deep: {d_model: 100, n_layers: 2, n_heads: 3}}}",
@@ -97,6 +96,11 @@ def test_a_list_is_not_a_specification(tmp_path: Path) -> None:
 def test_a_data_path_is_relative_to_its_file(tmp_path: Path) -> None:
     spec = read_spec(write(tmp_path, "name: mine\ndata: {path: prices.csv}\n"))
     assert spec.data.path == tmp_path / "prices.csv"
+
+
+def test_without_a_source_the_prices_are_the_built_in_ones(tmp_path: Path) -> None:
+    assert read_spec(write(tmp_path, "name: mine\ndata: {tier: a20}\n")).data.example == "indices"
+    assert read_spec(write(tmp_path, "name: mine\n")).data.example == "indices"
 
 
 def test_budgets_are_read_however_they_are_written_and_kept_in_order() -> None:
