@@ -13,6 +13,7 @@ from cyclopts import App, CycloptsError, Parameter
 
 from budgets.errors import InputError
 from hpo.cli_database import db
+from hpo.fork_server import ForkFailedError
 from hpo.output import Json, Storage, complain, one_line, print_json, program, say
 
 if TYPE_CHECKING:
@@ -248,11 +249,14 @@ def execute(arguments: Sequence[str] | None = None) -> int:
     try:
         code = app(tokens, exit_on_error=False, print_error=False, result_action="return_value")
     except CycloptsError as error:
-        complain(f"{one_line(str(error))}: `hpo {_command_of(tokens)}--help` shows what is understood")
+        complain(f"{one_line(str(error)).rstrip('.')}: `hpo {_command_of(tokens)}--help` shows what is understood")
         return 2
     except InputError as error:
         complain(one_line(str(error)))
         return 2
+    except ForkFailedError as error:
+        complain(f"{str(error).strip()}: the same command begins again")
+        return 1
     except KeyboardInterrupt:
         complain("interrupted")
         return 130

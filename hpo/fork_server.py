@@ -35,6 +35,10 @@ from budgets.errors import InputError
 _PATIENCE_SECONDS = 2.0
 
 
+class ForkFailedError(RuntimeError):
+    """A fork died, or raised what no user could have prevented; the message says how."""
+
+
 @dataclass(frozen=True)
 class Started:
     """The fork is running."""
@@ -163,7 +167,7 @@ def call(address: str, target: str, *arguments: object) -> Any:  # noqa: ANN401 
 
     Raises:
         InputError: as the callable raised it.
-        RuntimeError: the callable raised anything else, or its process died.
+        ForkFailedError: the callable raised anything else, or its process died.
     """
     running = fork(address, target, *arguments)
     outcome: Message | None = None
@@ -172,8 +176,8 @@ def call(address: str, target: str, *arguments: object) -> Any:  # noqa: ANN401 
     if isinstance(outcome, Returned):
         return outcome.value
     if isinstance(outcome, Raised):
-        raise outcome.error or RuntimeError(f"{outcome.kind}: {outcome.message}\n{outcome.traceback}")
-    raise RuntimeError(f"the process of {target} ended with code {message.code} before it was done")
+        raise outcome.error or ForkFailedError(f"{outcome.kind}: {outcome.message}\n{outcome.traceback}")
+    raise ForkFailedError(f"the process of {target} ended with code {message.code} before it was done")
 
 
 class ForkServer:
@@ -181,9 +185,8 @@ class ForkServer:
 
     def __init__(self, preload: Sequence[str]) -> None:
         self._preload = tuple(preload)
-        self._directory = Path(tempfile.mkdtemp(prefix="hpo-fork-"))
         self._process: subprocess.Popen[bytes] | None = None
-        self.address = str(self._directory / "socket")
+        self.address = str(Path(tempfile.mkdtemp(prefix="hpo-fork-")) / "socket")
 
     def __enter__(self) -> Self:
         # Its own session: Ctrl-C in the terminal is for the command, which then tells its workers.
@@ -195,7 +198,7 @@ class ForkServer:
         """Return when the modules are imported and forks can be asked for.
 
         Raises:
-            RuntimeError: the server ended instead; its own message is on standard error.
+            ForkFailedError: the server ended instead; its own message is on standard error.
         """
         assert self._process is not None
         assert self._process.stdout is not None
@@ -203,7 +206,7 @@ class ForkServer:
             line = self._process.stdout.readline()
             self._process.stdout.close()
             if not line:
-                raise RuntimeError(f"the fork server could not import {', '.join(self._preload)}")
+                raise ForkFailedError(f"the fork server could not import {', '.join(self._preload)}")
 
     def __exit__(self, *_: object) -> None:
         assert self._process is not None
@@ -216,7 +219,7 @@ class ForkServer:
             # Interrupted while it imports, when it does not look at its input yet.
             self._process.kill()
             self._process.wait()
-        shutil.rmtree(self._directory, ignore_errors=True)
+        shutil.rmtree(Path(self.address).parent, ignore_errors=True)
 
 
 def serve(address: str, preload: Sequence[str]) -> None:
@@ -241,6 +244,8 @@ def serve(address: str, preload: Sequence[str]) -> None:
                 os.read(wake_read, 4096)
                 _bury(children)
             if sys.stdin in sources:
+                # The owner may have been killed: nobody else would remove the socket.
+                shutil.rmtree(Path(address).parent, ignore_errors=True)
                 return
             if listener in sources:
                 _fork_one(Connection(listener.accept()[0].detach()), children, listener)

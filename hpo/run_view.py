@@ -37,12 +37,8 @@ class RunView:
 
     @contextmanager
     def working(self, what: str) -> Iterator[None]:
-        """Show that something takes a while."""
-        if self._console.is_terminal:
-            with self._console.status(f"{what} …"):
-                yield
-        else:
-            self._console.print(f"{what} …")
+        """Show, on a terminal, that something takes a while."""
+        with self._console.status(f"{what} …"):
             yield
 
     @contextmanager

@@ -30,11 +30,11 @@ class Command:
         inherited = {key: value for key, value in os.environ.items() if not key.startswith("HPO_")}
         return {**inherited, **given, **({"HPO_STORAGE": self.storage} if self.storage else {})}
 
-    def start(self, *arguments: str) -> subprocess.Popen[str]:
+    def start(self, *arguments: str, **variables: str) -> subprocess.Popen[str]:
         return subprocess.Popen(
             [sys.executable, "-m", "hpo", *arguments],
             cwd=self.directory,
-            env=self.environment(),
+            env={**self.environment(), **variables},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
