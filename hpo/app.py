@@ -17,7 +17,7 @@ from hpo.errors import StorageError, UnknownStudyError
 from hpo.fleet import Fleet, available_cores, workers_that_fit
 from hpo.fork_server import ForkServer, call
 from hpo.monitor import Status, read_status
-from hpo.phase1 import ensure_study
+from hpo.phase1 import check_stored, ensure_study
 from hpo.presence import is_dead
 from hpo.records import StudyRecord, StudyState, TrialRecord
 from hpo.run_view import RunView
@@ -44,7 +44,7 @@ class Result:
 
 def plan(spec: Spec, settings: Settings, storage_url: str | None) -> dict[str, Any]:
     """Return what a run would do, without writing anything: the object of `hpo run --dry-run --json`."""
-    _check_storage(settings, storage_url)
+    _check_storage(spec, settings, storage_url)
     declaration = declare(spec)
     with ForkServer(declaration.preload) as server:
         server.wait_until_ready()
@@ -69,7 +69,7 @@ def run(spec: Spec, settings: Settings, storage_url: str | None, workers: int | 
     Raises:
         InputError: the data, the objective, the storage or a stored study forbid it; nothing was written.
     """
-    _check_storage(settings, storage_url)
+    _check_storage(spec, settings, storage_url)
     declaration = declare(spec)
     with ForkServer((*declaration.preload, *_PRELOAD_SERVICE)) as server:
         with view.working("loading torch, neuralforecast and the data" if spec.uses_prices else "loading"):
@@ -277,11 +277,15 @@ def _is_untouched(settings: Settings, storage_url: str | None) -> bool:
     return storage_url is None and settings.storage is None and not embedded.exists(settings.home)
 
 
-def _check_storage(settings: Settings, storage_url: str | None) -> None:
-    """Refuse a URL that is no Postgres, or none that can be reached, before torch is loaded or anything written."""
-    if storage_url is not None or settings.storage is not None:
-        with open_storage(settings, storage_url):
-            pass
+def _check_storage(spec: Spec, settings: Settings, storage_url: str | None) -> None:
+    """Refuse a storage or a stored study that forbids this one, before torch is loaded or anything written."""
+    if _is_untouched(settings, storage_url):
+        return
+    with open_storage(settings, storage_url) as storage:
+        if control_schema.exists(storage.engine):
+            stored = Control(storage.engine).study(spec.name)
+            if stored is not None:
+                check_stored(stored, spec)
 
 
 def _forced_row(design: Design, prepared: Prepared) -> dict[str, Any]:

@@ -79,24 +79,17 @@ def run(  # noqa: PLR0913  one parameter a flag
         workers: Local workers, or auto; 0 only creates the study.
         dry_run: Print what would be done and what it would cost, and write nothing.
     """
-    spec = _read_spec(
-        study,
-        {
-            "model": model,
-            "name": name,
-            "trials": trials,
-            "forced_extremes": forced_extremes,
-            "budgets": budgets,
-            "data": _without_none({"tier": data_tier} | _data_source(data)),
-            "early_stop": _without_none(
-                {
-                    "patience": early_stop_patience,
-                    "threshold": early_stop_threshold,
-                    "top_k": early_stop_top_k,
-                }
-            ),
-        },
-    )
+    rule = {"patience": early_stop_patience, "threshold": early_stop_threshold, "top_k": early_stop_top_k}
+    overrides = {
+        "model": model,
+        "name": name,
+        "trials": trials,
+        "forced_extremes": forced_extremes,
+        "budgets": budgets,
+        "data": _without_none({"tier": data_tier} | _data_source(data)),
+        "early_stop": _without_none(rule),
+    }
+    spec = _read_spec(study, overrides)
     size = _worker_count(workers)
     if dry_run:
         return _dry_run(spec, storage, as_json=json_output)

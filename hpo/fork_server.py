@@ -285,7 +285,7 @@ def _run(connection: "Connection[Any, Any]") -> int:
         target, arguments = connection.recv()
         module, _, name = target.partition(":")
         channel.put(Returned(getattr(importlib.import_module(module), name)(channel, *arguments)))
-    except Exception as error:
+    except Exception as error:  # whatever it is, the client hears of it and decides
         wrong_input = error if isinstance(error, InputError) else None
         channel.put(Raised(type(error).__name__, str(error), traceback.format_exc(), wrong_input))
         return 1

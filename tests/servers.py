@@ -21,6 +21,18 @@ ROOT = Path(__file__).resolve().parents[1]
 PASSWORD = "p@ss:w/rd%{x} #?ü"
 
 
+# A process that uses the embedded server until its standard input is closed.
+USER = """
+import sys
+from pathlib import Path
+from hpo import embedded
+server = embedded.use(Path(sys.argv[1]))
+print(server.libpq_url, flush=True)
+sys.stdin.read()
+server.leave()
+"""
+
+
 def environment(**extra: str) -> dict[str, str]:
     """Return this process's environment with the project importable, wherever the tests are started."""
     paths = [str(ROOT), os.environ.get("PYTHONPATH", "")]

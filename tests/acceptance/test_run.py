@@ -199,7 +199,7 @@ def test_a_worker_ends_its_trial_on_sigterm_and_gives_it_back_on_the_second(hpo:
 def test_the_same_name_with_another_specification_is_refused_with_the_difference(hpo: Command) -> None:
     hpo.json("run", spec(hpo, trials=18), "--workers", "0")
     ended = hpo.run("run", spec(hpo, trials=18), "--trials", "19", "--budgets", "750k")
-    line = ended.err.strip().splitlines()[-1]
+    (line,) = ended.err.splitlines()
     assert ended.code == 2
     assert "budgets" in line
     assert "trials: 18 → 19" in line

@@ -14,21 +14,11 @@ from pathlib import Path
 import psutil
 import psycopg2
 import pytest
-from servers import ROOT, environment, eventually, processes_of, start_python
+from servers import ROOT, USER, environment, eventually, processes_of, start_python
 
 from hpo import embedded, postgres
 from hpo.embedded import Released
 from hpo.errors import StorageError
-
-USER = """
-import sys
-from pathlib import Path
-from hpo import embedded
-server = embedded.use(Path(sys.argv[1]))
-print(server.libpq_url, flush=True)
-sys.stdin.read()
-server.leave()
-"""
 
 LOCK_FILES = ("postmaster.pid", ".s.PGSQL.5432.lock")
 Start = Callable[..., subprocess.Popen[str]]

@@ -44,7 +44,7 @@ def test_no_indicator_of_real_prices_is_refused(
         prices = INDICES.one_series(name)
         labels = stored_labels(*target, prices["high"].to_numpy(), prices["close"].to_numpy())
         known = store_when_known(values, target[1])
-        audit_leaks(known[rows], labels[rows], target[1], names=TIERS["a200"])
+        assert audit_leaks(known[rows], labels[rows], target[1], names=TIERS["a200"]) is not None
 
 
 def test_the_best_indicator_ranks_a_touch_of_the_next_day_at_three_quarters_at_most(
@@ -106,7 +106,14 @@ def test_too_few_runs_of_positives_are_a_notice() -> None:
 
 
 def test_indicators_pass_recomputation_from_truncated_prices() -> None:
-    audit_causality(lambda prices: compute_indicators(prices, "a20"), SP500.iloc[:900], (300, 600))
+    seen: list[int] = []
+
+    def compute(prices: pd.DataFrame) -> pd.DataFrame:
+        seen.append(len(prices))
+        return compute_indicators(prices, "a20")
+
+    audit_causality(compute, SP500.iloc[:900], (300, 600))
+    assert sorted(seen) == [301, 601, 900]
 
 
 @pytest.mark.parametrize(

@@ -140,7 +140,8 @@ def test_the_line_is_right_after_blank_lines_and_others_are_counted(tmp_path: Pa
 
 
 def test_rounding_of_the_high_is_tolerated(tmp_path: Path) -> None:
-    load_prices(write(tmp_path, HEADER + "A,2020-01-01,100,100.00001,99,100.00002,1\n"))
+    table = load_prices(write(tmp_path, HEADER + "A,2020-01-01,100,100.00001,99,100.00002,1\n"))
+    assert table.frame["close"].tolist() == [100.00002]
 
 
 def test_rows_out_of_order_are_sorted_with_a_notice(tmp_path: Path) -> None:

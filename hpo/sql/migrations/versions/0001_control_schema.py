@@ -37,6 +37,10 @@ def upgrade() -> None:
     op.execute("""
         INSERT INTO hpo.worker (id, place, host, pid, started, left_at)
         VALUES ('nobody', '', '', 0, 0, clock_timestamp())""")
+    _create_trials()
+
+
+def _create_trials() -> None:
     op.execute("""
         CREATE TABLE hpo.trial (
             study text NOT NULL REFERENCES hpo.study (name),
