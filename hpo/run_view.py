@@ -122,7 +122,7 @@ def print_results(status: Status, trials: Sequence[TrialRecord], score_name: str
     if next_steps:
         console.print("\nnext:")
         for step in next_steps:
-            console.print(f"  {step}", markup=False)
+            console.print(f"  {step}", markup=False, soft_wrap=True)
 
 
 def summary(status: Status) -> list[str]:
@@ -158,7 +158,7 @@ def _order_is_open(status: Status, trials: Sequence[TrialRecord]) -> list[str]:
     inside = [trial for trial in others if (trial.score or 0.0) >= best.attributes["auc_low"]]
     if not inside:
         return []
-    return [f"{len(inside)} of the {len(others)} others lie inside its interval: which of them is best is not settled"]
+    return [f"{len(inside)} of the {len(others)} others lie inside its interval: their order is not settled"]
 
 
 def trial_name(trial: TrialRecord) -> str:
