@@ -293,6 +293,7 @@ class Claims:
         """Take over a trial whose worker died between asking Optuna and writing down that it holds it."""
         if trial is None:
             # No slot was taken yet: another proposal takes its place.
+            self._storage.optuna.set_trial_user_attr(self._trial_id(number), "cause", Cause.LOST.value)
             self._optuna.tell(number, state=OptunaState.FAIL)
             return False
         self._control.start_trial(self.name, number, NOBODY)
