@@ -147,12 +147,13 @@ def resume(settings: Settings, storage_url: str | None, name: str, cap: int | No
     with _open_existing(settings, storage_url, name) as storage:
         control = Control(storage.engine)
         study = _find(control, name)
-        spec = Spec.model_validate({**study.spec, "trials": cap or study.cap})
-        used = control.counts(name).used
-        if study.state is StudyState.FINISHED and spec.trials <= used:
+        new_cap, used = study.cap if cap is None else cap, control.counts(name).used
+        if new_cap <= used and (cap is not None or study.state is StudyState.FINISHED):
             raise StorageError(
-                f"study {name} has used its cap of {study.cap} trials: resume it with --trials above {used}"
+                f"study {name} has used {used} trials, so a cap of {new_cap} leaves none: "
+                f"resume it with --trials above {used}"
             )
+        spec = Spec.model_validate({**study.spec, "trials": new_cap})
         off = study.convergence_off or study.state is StudyState.CONVERGED
         resumed = replace(
             study, cap=spec.trials, spec=spec.as_json(), fingerprint=spec.fingerprint, convergence_off=off

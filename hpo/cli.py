@@ -122,6 +122,10 @@ def worker(
     from hpo.settings import load_settings
     from hpo.worker import StopSignals
 
+    if max_trials is not None and max_trials < 1:
+        raise InputError(f"--max-trials is 1 or more, not {max_trials}: leave it out for no limit")
+    if idle_exit is not None and not 0 <= idle_exit < float("inf"):
+        raise InputError(f"--idle-exit is a number of seconds from 0, not {idle_exit}: leave it out to wait forever")
     stop = StopSignals()
 
     def on_terminate(*_: object) -> None:
@@ -277,6 +281,9 @@ def _run(spec: "Spec", storage: str | None, workers: int | None, *, as_json: boo
         return 130
     if result.fault:
         complain(f"a worker ended early: {one_line(result.fault)}")
+    if result.status.counts.complete == 0 and result.status.study.state.value == "finished":
+        complain(f"no trial has completed: `{program()} status {spec.name} --failures` says why")
+        return 1
     if result.fault and result.status.study.state.value == "running":
         complain(f"the study is not done: {_again()} goes on where it was")
         return 1
@@ -292,7 +299,8 @@ def _next_steps(spec: "Spec", result: "Result", workers: int | None) -> list[str
         return [f"{hpo} resume {spec.name}    let it give out trials again"]
     return [
         f"{hpo} status {spec.name} --json    everything as JSON",
-        f"{hpo} resume {spec.name} --trials {spec.trials + 20}    search on",
+        f"{hpo} resume {spec.name} --trials {spec.trials + 20}    allow more trials",
+        f"{hpo} worker --study {spec.name} --idle-exit 60    and search on",
         f'{program("optuna-dashboard")} "$({hpo} db url | tail -n 1)"    browse the trials',
     ]
 
@@ -320,7 +328,7 @@ def _read_spec(study: str | None, overrides: dict[str, Any]) -> "Spec":
         file = Path(data["path"]).stem if "path" in data else None
         parts = (given.get("model", "itransformer"), data.get("tier", "a200"), file)
         given["name"] = "-".join(str(part) for part in parts if part)
-    return read_spec(study or DEFAULT_STUDY, given)
+    return read_spec(DEFAULT_STUDY if study is None else study, given)
 
 
 def _data_source(path: Path | None) -> dict[str, Any]:
@@ -334,7 +342,7 @@ def _without_none(values: dict[str, Any]) -> dict[str, Any]:
 def _worker_count(text: str) -> int | None:
     if text == "auto":
         return None
-    if not text.isdigit():
+    if not (text.isascii() and text.isdecimal()):
         raise InputError(f"--workers is a number from 0 or auto, not {text!r}: leave it out for auto")
     return int(text)
 
@@ -352,6 +360,7 @@ def _log_to_stderr() -> None:
     import logging
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
+    logging.getLogger("alembic").setLevel(logging.WARNING)
 
 
 if __name__ == "__main__":

@@ -40,7 +40,9 @@ def check_stored(stored: StudyRecord, spec: Spec) -> None:
         return
     found = list(differences(stored.spec, spec.as_json()))
     remedy = "give this one another name with --name"
-    if any(line.startswith("trials: ") for line in found):
+    if len(found) == 1 and spec.trials < stored.cap:
+        remedy = f"its cap was raised since: --trials {stored.cap} runs it"
+    elif any(line.startswith("trials: ") for line in found):
         remedy = f"`hpo resume {spec.name} --trials {spec.trials}` changes the cap; or {remedy}"
     raise SpecDiffersError(f"study {spec.name} is stored with another specification ({'; '.join(found)}): {remedy}")
 

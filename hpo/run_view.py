@@ -152,13 +152,13 @@ def summary(status: Status) -> list[str]:
 def _order_is_open(status: Status, trials: Sequence[TrialRecord]) -> list[str]:
     """Return a line on how many trials the best one's interval does not exclude."""
     best = status.best
-    if best is None or "auc_low" not in best.attributes:
+    if best is None or not _interval(best, "–") or status.study.spec["direction"] != "maximize":
         return []
     others = [trial for trial in trials if trial.score is not None and trial.number != best.number]
     inside = [trial for trial in others if (trial.score or 0.0) >= best.attributes["auc_low"]]
     if not inside:
         return []
-    return [f"{len(inside)} of the {len(others)} others lie inside its interval: their order is not settled"]
+    return [f"scores inside its interval: {len(inside)} of {len(others)} others, so their order is not settled"]
 
 
 def trial_name(trial: TrialRecord) -> str:
@@ -168,17 +168,16 @@ def trial_name(trial: TrialRecord) -> str:
 
 def _row(trial: TrialRecord) -> list[str]:
     attributes, params = trial.attributes, trial.params
-    low, high = attributes.get("auc_low"), attributes.get("auc_high")
     size = attributes.get("exact_params")
     return [
         str(trial.number),
         trial_name(trial) + ("*" if attributes.get("collapsed") else ""),
         f"{trial.score:.4f}",
-        f"{low:.3f}–{high:.3f}" if low is not None and high is not None else "–",
+        _interval(trial, "–") or "–",
         _short(params.get("dropout")),
         _short(params.get("learning_rate")),
         _short(params.get("weight_decay")),
-        format_budget(round(size, -4)) if size else "–",
+        format_budget(round(size, -4)) if isinstance(size, int) and size > 0 else "–",
         f"{trial.seconds or 0:.0f}",
     ]
 
@@ -190,9 +189,13 @@ def _short(value: Any) -> str:  # noqa: ANN401  a parameter of any kind
 def _best(status: Status) -> str:
     if status.best is None or status.best.score is None:
         return "–"
-    low, high = status.best.attributes.get("auc_low"), status.best.attributes.get("auc_high")
-    interval = f" ({low:.3f} – {high:.3f})" if low is not None and high is not None else ""
-    return f"{status.best.score:.4f}{interval}"
+    interval = _interval(status.best, " – ")
+    return f"{status.best.score:.4f}" + (f" ({interval})" if interval else "")
+
+
+def _interval(trial: TrialRecord, dash: str) -> str:
+    low, high = trial.attributes.get("auc_low"), trial.attributes.get("auc_high")
+    return f"{low:.3f}{dash}{high:.3f}" if isinstance(low, float) and isinstance(high, float) else ""
 
 
 def _time_to_go(status: Status) -> str:

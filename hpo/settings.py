@@ -61,9 +61,12 @@ def _home(environ: Mapping[str, str]) -> Path:
     if not given:
         return Path(platformdirs.user_data_dir("hpo", appauthor=False))
     try:
-        return Path(given).expanduser()
+        home = Path(given).expanduser()
     except RuntimeError:
         raise InputError(f"HPO_HOME must name a folder, not {given!r}: write its full path") from None
+    if home.exists() and not home.is_dir():
+        raise InputError(f"HPO_HOME must name a folder, not the file {given!r}: name another")
+    return home
 
 
 def _seconds(environ: Mapping[str, str], name: str, default: float) -> float:

@@ -26,6 +26,13 @@ _TRACEBACK_LINES = 12
 _PEAK_UNIT = 1 if sys.platform == "darwin" else 1024
 
 
+# What the service itself stores with a trial, whatever the objective records.
+_RESERVED = frozenset(
+    {"design_id", "design", "group", "origin", "slot", "turn", "attempt", "seed", "worker", "cause", "message"}
+    | {"seconds", "trial_seconds", "peak_memory_mb", "fingerprint", "retry_of", "retry_cause"}
+)
+
+
 @dataclass(frozen=True)
 class Report:
     """An intermediate value of the score."""
@@ -68,6 +75,7 @@ def execute(channel: Channel, claim: Claim, objective: str, home: Path, threads:
         home=home,
         sizes=claim.prepared.get("sizes", {}),
         threads=threads,
+        reserved=_RESERVED | trial.attributes.keys(),
         send=send,
     )
     started = time.monotonic()
@@ -77,7 +85,7 @@ def execute(channel: Channel, claim: Claim, objective: str, home: Path, threads:
         "peak_memory_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _PEAK_UNIT / 2**20, 1),
         "fingerprint": claim.spec.fingerprint,
     }
-    return Outcome(outcome.cause, outcome.score, outcome.message, {**context.attributes, **measured})
+    return Outcome(outcome.cause, outcome.score, storable_text(outcome.message), {**context.attributes, **measured})
 
 
 class TrialProcess:
@@ -129,9 +137,14 @@ def _outcome(ending: Message | None, code: int) -> Outcome:
         return outcome
     if isinstance(ending, Raised):
         tail = "\n".join(ending.traceback.strip().splitlines()[-_TRACEBACK_LINES:])
-        return Outcome(Cause.FAILED, message=tail)
+        return Outcome(Cause.FAILED, message=storable_text(tail))
     how = f"was killed by signal {-code}" if code < 0 else f"exited with code {code}"
     return Outcome(Cause.FAILED, message=f"the process of the trial {how} before it had a score")
+
+
+def storable_text(text: str) -> str:
+    """Return a message without what Postgres can't store: NUL characters and lone surrogates."""
+    return text.replace("\0", "\N{REPLACEMENT CHARACTER}").encode(errors="replace").decode()
 
 
 def _log_to(path: Path) -> None:

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TypeVar
 
-from optuna.exceptions import StorageInternalError
+from optuna.exceptions import StorageInternalError, UpdateFinishedTrialError
 from sqlalchemy.exc import InterfaceError, OperationalError
 
 from hpo.claims import Claim, Claims
@@ -176,7 +176,7 @@ class Worker:
         def report(value: float, step: int) -> None:
             try:
                 claims.report(number, value, step)
-            except DATABASE_AWAY as error:
+            except (*DATABASE_AWAY, UpdateFinishedTrialError) as error:
                 # Only a point of a curve: the score itself is written when the database is back.
                 _LOG.warning("no intermediate value of trial %d: %s", number, type(error).__name__)
 

@@ -5,8 +5,9 @@ process of its own, so it may crash, hang or be killed without harm to the worke
 """
 
 import importlib
+import json
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,7 @@ class TrialContext:
         home: where prepared data is found.
         sizes: what the preparation found out about the data.
         threads: how many threads the trial may use.
+        reserved: names that `record` refuses.
         send: passes an intermediate value on to the worker; returns whether the trial should stop.
     """
 
@@ -50,6 +52,7 @@ class TrialContext:
     sizes: Mapping[str, Any] = field(default_factory=dict)
     threads: int = 1
     send: Callable[[float, int], bool] = lambda _value, _step: False
+    reserved: Set[str] = frozenset()
     attributes: dict[str, Any] = field(default_factory=dict)
     _stop: bool = False
 
@@ -62,8 +65,27 @@ class TrialContext:
         return self._stop
 
     def record(self, **attributes: Any) -> None:  # noqa: ANN401  any JSON value
-        """Store JSON values with the trial, beside its score."""
-        self.attributes |= attributes
+        """Store JSON values with the trial, beside its score; NumPy's numbers count as numbers.
+
+        Raises:
+            ValueError: a name belongs to the service, or a value can't be stored as JSON.
+        """
+        taken = sorted(attributes.keys() & self.reserved)
+        if taken:
+            raise ValueError(f"context.record: {taken[0]!r} is a name of the service's own: choose another")
+        self.attributes |= {key: _storable(key, value) for key, value in attributes.items()}
+
+
+def _storable(key: str, value: Any) -> Any:  # noqa: ANN401  any value of a user
+    plain = value.item() if hasattr(value, "item") else value
+    try:
+        text = json.dumps(plain, allow_nan=False, ensure_ascii=False)
+        text.encode()
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"context.record: {key}={value!r} can't be stored as JSON ({error})") from None
+    if "\\u0000" in json.dumps(plain):
+        raise ValueError(f"context.record: {key} holds a NUL character, which Postgres can't store: remove it")
+    return plain
 
 
 def resolve(dotted: str) -> Callable[..., Any]:

@@ -1,7 +1,7 @@
 """Reading specifications: built-in ones by name, files with the line of every mistake."""
 
 import difflib
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from importlib import resources
 from importlib.resources.abc import Traversable
 from pathlib import Path
@@ -33,7 +33,7 @@ def read_spec(study: str, overrides: Mapping[str, Any] | None = None) -> Spec:
         SpecError: there is no such study or file, it is not YAML, or a key or value is wrong.
     """
     path = _locate(study)
-    text = path.read_text(encoding="utf-8")
+    text = _text(path)
     tree = _parse(text, path.name)
     values = _merge(_with_absolute_path(tree, Path(str(path)).parent), overrides or {})
     try:
@@ -55,13 +55,34 @@ def _locate(study: str) -> Traversable | Path:
     raise SpecError(f"unknown study {study!r}: {hint}built in are {', '.join(built_in_names())}; or give a YAML file")
 
 
+def _text(path: Traversable | Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (UnicodeDecodeError, OSError) as error:
+        raise SpecError(f"{path.name} can't be read as UTF-8 text ({error}): save it as UTF-8") from None
+
+
+class _OnceLoader(yaml.SafeLoader):
+    """Refuses a key that stands twice in one mapping, where YAML would silently take the last."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if key.value in seen:
+                raise yaml.constructor.ConstructorError(
+                    problem=f"the key {key.value!r} stands here twice", problem_mark=key.start_mark
+                )
+            seen.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
 def _parse(text: str, origin: str) -> dict[str, Any]:
     try:
-        tree = yaml.safe_load(text)
+        tree = yaml.load(text, _OnceLoader)  # noqa: S506  a SafeLoader
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f" line {mark.line + 1}" if mark else ""
-        raise SpecError(f"{origin}{line} is not YAML: {getattr(error, 'problem', error)}: mend the syntax") from None
+        raise SpecError(f"{origin}{line} is not YAML: {getattr(error, 'problem', error)}: mend the file") from None
     if not isinstance(tree, dict):
         raise SpecError(f"{origin} must be a mapping of keys to values, not {type(tree).__name__}: see hpo schema")
     return tree

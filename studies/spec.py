@@ -11,7 +11,15 @@ from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from budgets import (
     BUDGET_CONFIGS,
@@ -27,6 +35,16 @@ Direction = Literal["maximize", "minimize"]
 
 class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=False, allow_inf_nan=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _yes_is_no_number(cls, value: object, info: ValidationInfo) -> object:
+        # YAML reads yes and on as true, and pydantic true as 1.
+        if isinstance(value, bool) and cls.model_fields[str(info.field_name)].annotation in {int, float}:
+            raise ValueError(
+                f"a number is needed, not {'yes' if value else 'no'} or {str(value).lower()}: write it out"
+            )
+        return value
 
 
 class DataSpec(_Section):
@@ -153,7 +171,9 @@ class Spec(_Section):
     early_stop: EarlyStopSpec = EarlyStopSpec()
     training: TrainingSpec = TrainingSpec()
     split: SplitSpec = SplitSpec()
-    seed: int = Field(1, ge=0, description="seed of training and sampler; equal seeds give equal trials")
+    seed: int = Field(
+        1, ge=0, le=2_000_000_000, description="seed of training and sampler; equal seeds give equal trials"
+    )
     max_attempts: int = Field(3, ge=1, description="how often a trial is begun before its slot is given up")
     direction: Direction = "maximize"
 
@@ -182,6 +202,12 @@ class Spec(_Section):
                 f"raise trials to at least {forced}, search fewer budgets, or set forced_extremes to false "
                 "(--no-forced-extremes)"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _an_auc_is_maximized(self) -> Self:
+        if self.uses_prices and self.direction == "minimize":
+            raise ValueError("the score of objective neuralforecast is an AUC, not to be minimized: drop direction")
         return self
 
     @property

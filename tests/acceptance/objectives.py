@@ -7,6 +7,8 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
 
 def score(params: Mapping[str, Any], context: Any) -> float:
     """A smooth score with one best place."""
@@ -37,3 +39,18 @@ def misbehaving(params: Mapping[str, Any], context: Any) -> float:
         raise OSError("only the first time")
     print("said to the log, not to the terminal")
     return 0.6
+
+
+def unstorable(params: Mapping[str, Any], context: Any) -> float:
+    """Records what can't be stored, and raises what can't be written."""
+    if params["style"] == "deep":
+        raise ValueError("a NUL \0 and a lone surrogate \ud800")
+    values = {"750k": {"a": object()}, "2M": {"a": math.nan}, "20M": {"a": "x\0y"}, "200M": {"design_id": "mine"}}
+    context.record(**values[params["budget"]])
+    return 0.5
+
+
+def numpy_numbers(params: Mapping[str, Any], context: Any) -> float:
+    """Records NumPy's numbers, as everybody does, and a size that is no number."""
+    context.record(a=np.float32(1.5), b=np.int64(3), exact_params="many", auc_low="low")
+    return float(np.float64(0.5))

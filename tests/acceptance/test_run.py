@@ -161,6 +161,24 @@ def test_every_bad_end_is_told_apart_and_the_rest_goes_on(hpo: Command) -> None:
     assert "this one always fails" in hpo.run("status", "quick", "--failures").out
 
 
+def test_what_cannot_be_stored_fails_its_trial_and_harms_no_worker(hpo: Command) -> None:
+    ended = hpo.run("run", spec(hpo, trials=18, objective="unstorable", more="max_attempts: 1\n"))
+    assert ended.code == 1
+    assert "no trial has completed" in ended.err
+    assert "a worker ended early" not in ended.err
+    causes = Counter(trial.user_attrs["cause"] for trial in optuna_trials(hpo, "quick"))
+    assert causes == {"failed": 18}
+    said = hpo.run("status", "quick", "--failures").out
+    for part in ("can't be stored as JSON", "NUL character", "is a name of the service's own", "a lone surrogate ?"):
+        assert part in " ".join(said.split())
+
+
+def test_numpy_numbers_are_stored_as_numbers_and_odd_attributes_do_not_break_the_table(hpo: Command) -> None:
+    ended = hpo.run("run", spec(hpo, trials=18, objective="numpy_numbers"))
+    assert ended.code == 0, ended.err
+    assert {"a": 1.5, "b": 3}.items() <= optuna_trials(hpo, "quick")[0].user_attrs.items()
+
+
 def test_workers_0_only_creates_and_a_worker_does_the_work(hpo: Command) -> None:
     path = spec(hpo, trials=19)
     created = hpo.json("run", path, "--workers", "0")
@@ -175,7 +193,11 @@ def test_stop_and_resume(hpo: Command) -> None:
     hpo.json("run", path, "--workers", "0")
     assert hpo.json("stop", "quick")["state"] == "stopped"
     assert hpo.json("run", path)["trials"]["complete"] == 0
+    for wrong in ("-5", "0", "18"):
+        refused = hpo.run("resume", "quick", "--trials", wrong)
+        assert (refused.code, len(refused.err.splitlines())) == (2, 1), refused.err
     assert hpo.json("resume", "quick", "--trials", "19")["state"] == "running"
+    assert "--trials 19 runs it" in hpo.run("run", path).err
     assert hpo.json("run", path, "--trials", "19")["trials"]["complete"] == 19
     assert hpo.run("resume", "quick").code == 2
     assert hpo.json("resume", "quick", "--trials", "20")["trials"]["cap"] == 20

@@ -63,6 +63,10 @@ MISTAKES = [
     ("early_stop: {threshold: .nan}", "early_stop.threshold should be a finite number"),
     ("trials: [", "is not YAML"),
     ("model: patchtst", "model should be 'itransformer', not 'patchtst'"),
+    ("direction: minimize", "is an AUC, not to be minimized"),
+    ("trials: 30\ntrials: 40", "line 3 is not YAML: the key 'trials' stands here twice"),
+    ("early_stop: {patience: yes}", "line 2: early_stop.patience: a number is needed, not yes or true"),
+    ("seed: 4294967296", "seed should be less than or equal to 2000000000"),
     ("name: a/b", "name should match pattern"),
 ]
 
@@ -86,6 +90,12 @@ def test_a_mistake_on_the_command_line_is_not_blamed_on_the_file() -> None:
 def test_an_unknown_study_names_what_there_is(study: str) -> None:
     with pytest.raises(SpecError, match="quickstart"):
         read_spec(study)
+
+
+def test_a_file_that_is_no_text_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "study.yaml").write_bytes(b"name: \xff\xfe")
+    with pytest.raises(SpecError, match="save it as UTF-8"):
+        read_spec(str(tmp_path / "study.yaml"))
 
 
 def test_a_list_is_not_a_specification(tmp_path: Path) -> None:
