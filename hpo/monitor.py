@@ -38,6 +38,7 @@ class Status:
             "trials": trials,
             "forced_open": list(self.forced_open),
             "best": {"number": best.number, "score": best.score, "params": dict(best.params)} if best else None,
+            "baseline": self.study.prepared.get("sizes", {}).get("baseline"),
             "trials_per_hour": self.trials_per_hour,
             "eta_seconds": self.eta_seconds,
             "workers": [_worker_json(worker) for worker in self.workers],

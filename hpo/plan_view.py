@@ -64,12 +64,14 @@ def _cost_line(cost: Mapping[str, Any]) -> str:
     total = cost["forced_flops"] + cost["sampled_flops"]
     return (
         f"cost: {total:.2e} floating-point operations, {cost['forced_flops'] / total:.0%} of them for the forced "
-        f"ones; at this machine's {cost['machine_flops_per_second'] / 1e9:.0f} GFLOP/s at least "
-        f"{_duration(cost['least_hours'])}"
+        f"ones; the whole cap with every step takes {_duration(cost['least_hours'])} or more at the "
+        f"{cost['machine_flops_per_second'] / 1e9:.0f} GFLOP/s measured just now"
     )
 
 
 def _duration(hours: float) -> str:
+    if hours < 1 / 60:
+        return f"{hours * 3600:.0f} seconds"
     if hours < 1:
         return f"{hours * 60:.0f} minutes"
     return f"{hours:.1f} hours" if hours < 48 else f"{hours / 24:.1f} days"

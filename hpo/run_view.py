@@ -114,6 +114,7 @@ def print_results(status: Status, trials: Sequence[TrialRecord], score_name: str
     if status.counts.complete:
         console.print(f"\nbest trials by {score_name}")
         console.print(results_table(trials, str(status.study.spec["direction"])))
+        _print_baseline(console, status)
         if any(trial.attributes.get("collapsed") for trial in trials):
             console.print("* collapsed: the predictions are nearly a constant, and the score is worth nothing")
     console.print()
@@ -123,6 +124,16 @@ def print_results(status: Status, trials: Sequence[TrialRecord], score_name: str
         console.print("\nnext:")
         for step in next_steps:
             console.print(f"  {step}", markup=False, soft_wrap=True)
+
+
+def _print_baseline(console: Console, status: Status) -> None:
+    """Print what the best trial has to beat, and why it may be less than it looks."""
+    baseline = status.study.prepared.get("sizes", {}).get("baseline")
+    if baseline is None:
+        return
+    console.print(f"\nto beat: {baseline['name']},", markup=False)
+    console.print(f"         {baseline['score']:.4f} ({baseline['low']:.3f} – {baseline['high']:.3f})")
+    console.print(f"the best of {status.counts.complete} trials, each at its best look: expect less on new data")
 
 
 def summary(status: Status) -> list[str]:
@@ -205,7 +216,7 @@ def _time_to_go(status: Status) -> str:
         return "time to go: not known yet"
     minutes, seconds = divmod(round(max(0.0, status.eta_seconds)), 60)
     hours, minutes = divmod(minutes, 60)
-    return f"at most {hours}:{minutes:02}:{seconds:02} to go"
+    return f"about {hours}:{minutes:02}:{seconds:02} to go"
 
 
 def _open(trial: TrialRecord) -> bool:

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from budgets import STYLES
+from studies.baseline import baseline_scores
 from studies.data.examples import load_example
 from studies.data.panel import Panel, build_panel, load_panel, panel_fingerprint, save_panel
 from studies.data.prices import load_prices
@@ -30,7 +31,9 @@ def prepare_prices(spec: Spec, home: Path | None) -> Prepared:
     """
     fingerprint, panel = _ensure_panel(spec, home)
     derived = [*architecture_values(spec), *_sizes(spec, window_shape(panel))]
-    return Prepared(tuple(derived), panel.notices, {"panel": fingerprint, **_describe(panel)})
+    return Prepared(
+        tuple(derived), panel.notices, {"panel": fingerprint, "baseline": _baseline(panel), **_describe(panel)}
+    )
 
 
 def open_panel(spec: Spec, home: Path, fingerprint: str) -> Panel:
@@ -69,6 +72,12 @@ def _sizes(spec: Spec, shape: WindowShape) -> list[Derived]:
             }
             rules.append(Derived({"budget": budget, "style": style}, values))
     return rules
+
+
+def _baseline(panel: Panel) -> dict[str, Any]:
+    scores = baseline_scores(panel)
+    name = "logistic regression on the features of the last row"
+    return {"name": name, "score": scores.auc, "low": scores.auc_low, "high": scores.auc_high}
 
 
 def _describe(panel: Panel) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, IterableDataset
 
 from budgets import Architecture
+from studies.baseline import validation_clusters
 from studies.data.panel import Panel, cut_before_test
 from studies.families import FAMILIES
 from studies.metrics import Scores, area_under_curve, classification_scores
@@ -166,9 +167,7 @@ class ValidationWatch(lightning.Callback):
     @property
     def best(self) -> Scores:
         """All scores of the best look."""
-        panel = self._windows.panel
-        # Horizons that overlap and series on one date are not independent: they share a cluster.
-        clusters = np.repeat(self._decisions // panel.horizon, len(panel.series))
+        clusters = validation_clusters(self._windows.panel)
         return classification_scores(self._labels, self._best_probabilities, clusters)
 
     def summary(self) -> dict[str, Any]:

@@ -1,0 +1,62 @@
+"""What a search has to beat: logistic regression on the features of the last row."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from studies.data.panel import Panel
+from studies.metrics import Scores, classification_scores
+
+# Enough to tame collinear indicators without deciding anything: the features have unit variance on train.
+_RIDGE = 1.0
+_NEWTON_STEPS = 25
+
+
+@dataclass(frozen=True)
+class _Part:
+    features: NDArray[np.float64]
+    labels: NDArray[np.float64]
+
+
+def validation_clusters(panel: Panel) -> NDArray[np.int64]:
+    """Return the cluster of every validation score, decision by decision, series by series.
+
+    Series on one date share a cluster. Beyond a horizon of one row so do the decisions of two horizons: labels
+    overlap for one horizon, and blocks of one would still share labels with the next block.
+    """
+    length = 1 if panel.horizon == 1 else 2 * panel.horizon
+    return np.repeat(np.asarray(panel.splits.validation, dtype=np.int64) // length, len(panel.series))
+
+
+def baseline_scores(panel: Panel) -> Scores:
+    """Fit on train, score on validation; a window's history is not used, only what is known at its last row."""
+    weights = _fit(_part(panel, panel.splits.train))
+    validation = _part(panel, panel.splits.validation)
+    probabilities = _sigmoid(validation.features @ weights)
+    return classification_scores(validation.labels, probabilities, validation_clusters(panel))
+
+
+def _part(panel: Panel, decisions: range) -> _Part:
+    rows = np.asarray(decisions) + panel.horizon
+    features = np.asarray(panel.features[rows], dtype=np.float64).reshape(-1, len(panel.feature_names))
+    labels = np.asarray(panel.labels[rows], dtype=np.float64).reshape(-1)
+    return _Part(np.hstack([np.ones((len(features), 1)), features]), labels)
+
+
+def _fit(train: _Part) -> NDArray[np.float64]:
+    """Return the weights, the intercept first, by Newton's method with a ridge on all but the intercept."""
+    weights = np.zeros(train.features.shape[1])
+    ridge = np.full(len(weights), _RIDGE)
+    ridge[0] = 0.0
+    for _ in range(_NEWTON_STEPS):
+        expected = _sigmoid(train.features @ weights)
+        gradient = train.features.T @ (expected - train.labels) + ridge * weights
+        curvature = (train.features * (expected * (1 - expected))[:, None]).T @ train.features + np.diag(ridge)
+        weights -= np.linalg.solve(curvature, gradient)
+    return weights
+
+
+def _sigmoid(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    clipped = np.clip(values, -30, 30)
+    return np.asarray(1 / (1 + np.exp(-clipped)), dtype=np.float64)
