@@ -15,6 +15,7 @@ from hpo.settings import load_settings
 from hpo.storage import open_storage
 
 OBJECTIVES = Path(__file__).parent / "acceptance"
+ROOT = Path(__file__).parents[1]
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,8 @@ class Command:
     storage: str | None = None
 
     def environment(self) -> dict[str, str]:
-        given = {"HPO_HOME": str(self.home), "PYTHONPATH": str(OBJECTIVES), "COLUMNS": "80", "HPO_POLL_SECONDS": "0.2"}
+        importable = os.pathsep.join([str(ROOT), str(OBJECTIVES)])
+        given = {"HPO_HOME": str(self.home), "PYTHONPATH": importable, "COLUMNS": "80", "HPO_POLL_SECONDS": "0.2"}
         inherited = {key: value for key, value in os.environ.items() if not key.startswith("HPO_")}
         return {**inherited, **given, **({"HPO_STORAGE": self.storage} if self.storage else {})}
 
