@@ -1,4 +1,4 @@
-# `make demo` and `make test` need Python 3.11 or newer and nothing else: no service, no Docker.
+# `make demo` needs Python 3.11 or newer and nothing else: no service, no Docker. `make test` needs Chromium as well.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -40,7 +40,8 @@ integration: setup ## A real Postgres.
 	$(BIN)/pytest tests/integration
 
 acceptance: setup ## The real command, real training, real signals; minutes.
-	$(BIN)/pytest tests/acceptance
+	# Most of them wait for processes to start or to be missed: three at a time keep two cores busy.
+	$(BIN)/pytest tests/acceptance -n 3 --dist worksteal
 
 clean: ## Remove what can be made again; studies in the user's data directory stay.
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

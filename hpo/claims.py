@@ -10,16 +10,18 @@ configuration runs once, however many workers ask. A process may die between any
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
-import optuna
-from optuna.trial import TrialState as OptunaState
-
+from hpo.artifacts import forget_checkpoint, forget_outcome, kept_outcome
 from hpo.control import Control
 from hpo.convergence import Convergence, check_early_stopping_convergence
+from hpo.ledger import Ledger
+from hpo.mirror import Mirror
+from hpo.notes import note_text
 from hpo.records import Cause, Origin, Outcome, StudyRecord, StudyState, TrialRecord, TrialState, WorkerRecord
 from hpo.storage import Storage, advisory_lock
 from hpo.strategies import STRATEGIES
@@ -47,20 +49,21 @@ class Claim:
 class Claims:
     """Takes trials of one study for a worker, and takes back how they ended."""
 
-    def __init__(self, storage: Storage, study: StudyRecord, is_dead: Callable[[WorkerRecord], bool]) -> None:
+    def __init__(
+        self, storage: Storage, study: StudyRecord, is_dead: Callable[[WorkerRecord], bool], home: Path
+    ) -> None:
         self._storage = storage
         self._control = Control(storage.engine)
         self.name = study.name
         self.spec = Spec.model_validate(study.spec)
         self.declaration: Declaration = declare(self.spec)
+        self.stored_fingerprint = study.fingerprint
         self._prepared = study.prepared
         self._derived = tuple(Derived(**rule) for rule in study.prepared.get("derived", ()))
-        self._is_dead = is_dead
-        self._optuna = optuna.load_study(
-            study_name=study.name,
-            storage=storage.optuna,
-            sampler=optuna.samplers.RandomSampler(self.spec.seed),
-        )
+        self._history = study.imported
+        self._is_dead, self._home = is_dead, home
+        self._mirror = Mirror(storage, study.name, self.spec.seed)
+        self._ledger = Ledger(self._control, study.name)
 
     def take(self, worker: str) -> Claim | None:
         """Give a trial to the worker, or return None when the study has none to give now.
@@ -70,11 +73,12 @@ class Claims:
         that the study has converged or finished.
         """
         with self._locked():
+            # Also of a study that has stopped: a trial that nobody will end must not stay running.
+            self.reap()
             study = self._control.study(self.name)
             if study is None or study.state is not StudyState.RUNNING:
                 return None
-            self.reap()
-            records = self._control.trials(self.name)
+            records = self._ledger.read()
             if self._ended(study, records) or not self._something_to_run(study, records):
                 return None
             trial = self._start(worker, study.cap)
@@ -87,26 +91,18 @@ class Claims:
         A cause that is worth another attempt puts the same parameters back into the queue, until `max_attempts`
         are spent.
         """
-        if outcome.cause is not None and outcome.cause.retried and self._attempts_left(trial, outcome.cause):
+        if self._runs_again(trial, outcome):
             with self._locked():
-                held = self._put_back(trial, outcome.cause, outcome.message)
+                held = self._write(trial, outcome)
         else:
-            held = self._control.end_trial(
-                self.name,
-                trial,
-                _final_state(outcome.cause),
-                cause=outcome.cause,
-                message=outcome.message,
-                score=outcome.score if outcome.cause is None else None,
-                attributes=outcome.attributes,
-            )
+            held = self._write(trial, outcome)
         if held:
             self.publish()
         return held
 
     def report(self, number: int, value: float, step: int) -> None:
         """Pass an intermediate value on to Optuna, where the dashboard draws it."""
-        self._storage.optuna.set_trial_intermediate_value(self._trial_id(number), step, value)
+        self._mirror.report(number, value, step)
 
     def settle(self) -> int:
         """Reap, publish, and decide whether the study has ended: what `take` does, without taking.
@@ -118,7 +114,7 @@ class Claims:
             lost = self.reap()
             study = self._control.study(self.name)
             if study is not None and study.state is StudyState.RUNNING:
-                self._ended(study, self._control.trials(self.name))
+                self._ended(study, self._ledger.read())
         self.publish()
         return lost
 
@@ -128,11 +124,11 @@ class Claims:
         Called under the study's lock, where nobody is between asking for a trial and writing down who holds it.
         """
         lost = 0
-        for number, worker, has_left in self._control.holders(self.name):
-            if has_left or self._is_dead(worker):
+        for number, worker in self._control.holders(self.name):
+            if worker.has_left or self._is_dead(worker):
                 trial = self._control.trial(self.name, number)
                 lost += trial is not None and self._lose(trial)
-        for frozen in self._optuna.get_trials(deepcopy=False, states=(OptunaState.RUNNING,)):
+        for frozen in self._mirror.running():
             trial = self._control.trial(self.name, frozen.number)
             if trial is None or trial.state is TrialState.WAITING:
                 lost += self._rescue(frozen.number, trial)
@@ -141,12 +137,16 @@ class Claims:
         return lost
 
     def publish(self) -> None:
-        """Tell Optuna how trials ended that it believes to be running."""
+        """Tell Optuna how trials ended that it believes to be running, and the dashboard how the study stands."""
         for number in self._control.unpublished(self.name):
             trial = self._control.trial(self.name, number)
             assert trial is not None
-            self._tell(trial)
+            self._mirror.tell(trial)
             self._control.mark_published(self.name, number)
+        study = self._control.study(self.name)
+        if study is not None and not study.noted:
+            self._mirror.note(note_text(study, self._control.counts(self.name), self._control.children(self.name)))
+            self._control.mark_noted(study)
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
@@ -194,7 +194,7 @@ class Claims:
         used = sum(record.uses_slot for record in records)
         if used >= study.cap:
             return False
-        if not self._optuna.get_trials(deepcopy=False, states=(OptunaState.WAITING,)):
+        if not self._mirror.waiting():
             self._enqueue_proposal(records)
         return True
 
@@ -213,14 +213,15 @@ class Claims:
             state=TrialState.WAITING,
             attributes=derive(params, self._derived),
         )
-        enqueue(self._optuna, proposal)
+        self._mirror.enqueue(proposal)
 
     def _fresh_proposal(self, records: Sequence[TrialRecord], slot: int) -> dict[str, Any]:
-        seen = {record.key for record in records if record.state in {TrialState.COMPLETE, TrialState.PRUNED}}
+        known = [*self._history, *records]
+        seen = {record.key for record in known if record.state in {TrialState.COMPLETE, TrialState.PRUNED}}
         params: dict[str, Any] = {}
         for draw in range(_PROPOSALS):
             seed = (self.spec.seed * 1_000_003 + slot * _PROPOSALS + draw) % 2**32
-            params = STRATEGIES["tpe"](records, self.declaration.space, self.spec.direction, seed)
+            params = STRATEGIES["tpe"](known, self.declaration.space, self.spec.direction, seed)
             if tuple(sorted(params.items())) not in seen:
                 return params
         return params
@@ -228,11 +229,11 @@ class Claims:
     def _start(self, worker: str, cap: int) -> TrialRecord:
         """Ask Optuna for the trial that has waited longest, and give it to the worker."""
         while True:
-            asked = self._optuna.ask(fixed_distributions=dict(self.declaration.space))
+            asked = self._mirror.ask(self.declaration.space)
             if self._control.trial(self.name, asked.number) is None:
                 if self._control.counts(self.name).used >= cap:
                     # Enqueued by hand, in front of a trial of ours that waits, after the last slot was taken.
-                    self._optuna.tell(asked, state=OptunaState.FAIL)
+                    self._mirror.discard(asked.number)
                     continue
                 self._control.add_trial(self.name, self._adopted(asked.number, asked.params, asked.user_attrs))
             self._control.start_trial(self.name, asked.number, worker)
@@ -243,7 +244,7 @@ class Claims:
 
     def _adopted(self, number: int, params: Mapping[str, Any], attributes: Mapping[str, Any]) -> TrialRecord:
         """Return the record of a trial that waits in Optuna alone: just proposed, or enqueued by hand."""
-        slot = attributes.get("slot") or 1 + max((t.slot for t in self._control.trials(self.name)), default=0)
+        slot = attributes.get("slot") or 1 + max((t.slot for t in self._ledger.read()), default=0)
         return TrialRecord(
             number=number,
             slot=slot,
@@ -259,8 +260,10 @@ class Claims:
     def _attempts_left(self, trial: TrialRecord, cause: Cause) -> bool:
         return cause is Cause.INTERRUPTED or trial.attempt < self.spec.max_attempts
 
-    def _put_back(self, trial: TrialRecord, cause: Cause, message: str) -> bool:
+    def _put_back(self, trial: TrialRecord, outcome: Outcome) -> bool:
         """Replace a running trial by one with the same parameters that waits; False when it is not held."""
+        cause = outcome.cause
+        assert cause is not None
         successor = replace(
             trial,
             turn=trial.turn + 1,
@@ -269,83 +272,50 @@ class Claims:
             worker=None,
             attributes={**trial.attributes, "retry_of": trial.number, "retry_cause": cause.value},
         )
-        number = self._waiting_number(successor)
+        number = self._mirror.waiting_number(successor)
         if number is None:
-            enqueue(self._optuna, successor)
-            number = self._waiting_number(successor)
+            self._mirror.enqueue(successor)
+            number = self._mirror.waiting_number(successor)
         assert number is not None
-        return self._control.replace_trial(self.name, trial, cause, message, replace(successor, number=number))
+        return self._control.replace_trial(self.name, trial, outcome, replace(successor, number=number))
 
-    def _waiting_number(self, trial: TrialRecord) -> int | None:
-        """Return the number of Optuna's waiting trial of this slot and turn, if it is there already."""
-        for frozen in self._optuna.get_trials(deepcopy=False, states=(OptunaState.WAITING,)):
-            if (frozen.user_attrs.get("slot"), frozen.user_attrs.get("turn")) == (trial.slot, trial.turn):
-                return frozen.number
-        return None
+    def _write(self, trial: TrialRecord, outcome: Outcome) -> bool:
+        """Put a trial back or end it for good; False when it is not held any more."""
+        if self._runs_again(trial, outcome):
+            held = self._put_back(trial, outcome)
+        else:
+            held = self._control.end_trial(
+                self.name,
+                trial,
+                _final_state(outcome.cause),
+                cause=outcome.cause,
+                message=outcome.message,
+                score=outcome.score if outcome.cause is None else None,
+                attributes=outcome.attributes,
+            )
+            if held:
+                forget_checkpoint(self._home, self.name, trial.slot)
+        forget_outcome(self._home, self.name, trial.number)
+        return held
+
+    def _runs_again(self, trial: TrialRecord, outcome: Outcome) -> bool:
+        cause = outcome.cause
+        return cause is not None and cause.retried and self._attempts_left(trial, cause)
 
     def _lose(self, trial: TrialRecord) -> bool:
-        message = f"worker {trial.worker} is gone"
-        if self._attempts_left(trial, Cause.LOST):
-            return self._put_back(trial, Cause.LOST, message)
-        return self._control.end_trial(self.name, trial, TrialState.FAILED, cause=Cause.LOST, message=message)
+        """Take a trial from a worker that is gone; a score that it could not write any more counts."""
+        outcome = kept_outcome(self._home, self.name, trial)
+        return self._write(trial, outcome or Outcome(Cause.LOST, message=f"worker {trial.worker} is gone"))
 
     def _rescue(self, number: int, trial: TrialRecord | None) -> bool:
         """Take over a trial whose worker died between asking Optuna and writing down that it holds it."""
         if trial is None:
             # No slot was taken yet: another proposal takes its place.
-            self._storage.optuna.set_trial_user_attr(self._trial_id(number), "cause", Cause.LOST.value)
-            self._optuna.tell(number, state=OptunaState.FAIL)
+            self._mirror.discard(number, Cause.LOST.value)
             return False
         self._control.start_trial(self.name, number, NOBODY)
-        message = "its worker died before it began"
-        return self._put_back(replace(trial, worker=NOBODY), Cause.INTERRUPTED, message)
-
-    def _tell(self, trial: TrialRecord) -> None:
-        trial_id = self._trial_id(trial.number)
-        known = self._storage.optuna.get_trial(trial_id).user_attrs
-        # Another worker may be telling the same: whoever comes first has set all attributes before it ends the trial.
-        with suppress(optuna.exceptions.UpdateFinishedTrialError):
-            for key, value in ended_attributes(trial).items():
-                if known.get(key) != value:
-                    self._storage.optuna.set_trial_user_attr(trial_id, key, value)
-            self._optuna.tell(trial.number, trial.score, _OPTUNA_STATES[trial.state], skip_if_finished=True)
-
-    def _trial_id(self, number: int) -> int:
-        study_id = self._storage.optuna.get_study_id_from_name(self.name)
-        return self._storage.optuna.get_trial_id_from_study_id_trial_number(study_id, number)
-
-
-_OPTUNA_STATES = {
-    TrialState.COMPLETE: OptunaState.COMPLETE,
-    TrialState.PRUNED: OptunaState.PRUNED,
-    TrialState.FAILED: OptunaState.FAIL,
-    TrialState.REPLACED: OptunaState.FAIL,
-}
-
-
-def enqueue(study: optuna.Study, trial: TrialRecord) -> None:
-    """Put a trial into Optuna's queue, with everything about it that is known before it runs."""
-    attributes = {
-        "origin": trial.origin.value,
-        "slot": trial.slot,
-        "turn": trial.turn,
-        "attempt": trial.attempt,
-        "seed": trial.seed,
-        **trial.attributes,
-    }
-    if trial.design_id is not None:
-        attributes["design_id"] = int(trial.design_id) if trial.design_id.isdigit() else trial.design_id
-    study.enqueue_trial(dict(trial.params), user_attrs=attributes)
-
-
-def ended_attributes(trial: TrialRecord) -> dict[str, Any]:
-    """Return what Optuna is told about an ended trial, beside its score."""
-    attributes = dict(trial.attributes)
-    if trial.seconds is not None:
-        attributes["seconds"] = round(trial.seconds, 3)
-    if trial.cause is not None:
-        attributes |= {"cause": trial.cause.value, "message": trial.message[-2000:]}
-    return attributes
+        outcome = Outcome(Cause.INTERRUPTED, message="its worker died before it began")
+        return self._put_back(replace(trial, worker=NOBODY), outcome)
 
 
 def seed_noise(complete: Sequence[TrialRecord]) -> float | None:

@@ -1,15 +1,20 @@
 """The control schema: who may run what. Plain statements with guards; no decisions and no Optuna here."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import Connection, Engine, text
 
+from hpo.errors import StorageError
 from hpo.records import (
+    Alert,
     Cause,
     Counts,
+    OpenWork,
     Origin,
+    Outcome,
+    RepeatedFailure,
     StudyRecord,
     StudyState,
     Throughput,
@@ -18,22 +23,50 @@ from hpo.records import (
     WorkerRecord,
 )
 from hpo.sql import statement
-from hpo.storage import advisory_lock
+from hpo.storage import advisory_lock, masked
+
+SCHEMA_LOCK = "hpo schema"
+"""The advisory lock under which the control schema is made and changed; every command passes it first."""
 
 
-def migrate(engine: Engine) -> None:
-    """Bring the control schema to the newest version; safe for any number of processes at once."""
-    with engine.connect() as connection, advisory_lock(connection, "hpo schema"):
-        if _version(connection) != _newest_version():
+def migrate(engine: Engine) -> str | None:
+    """Bring the control schema to the newest version; safe for any number of processes at once.
+
+    Returns:
+        The version that it had, or None where there was none.
+
+    Raises:
+        StorageError: the schema is of a newer version of this service; nothing was written.
+    """
+    with engine.connect() as connection, advisory_lock(connection, SCHEMA_LOCK):
+        found = _known_version(connection)
+        if found != newest_version():
             connection.execute(text("CREATE SCHEMA IF NOT EXISTS hpo"))
             connection.commit()
             _upgrade(connection)
+        return found
 
 
 def exists(engine: Engine) -> bool:
-    """Return whether the control schema has been made in this database."""
+    """Return whether the control schema has been made in this database.
+
+    Raises:
+        StorageError: it has, by a newer version of this service.
+    """
     with engine.connect() as connection:
-        return _version(connection) is not None
+        return _known_version(connection) is not None
+
+
+def check_known(version: str, where: str) -> None:
+    """Raise StorageError where a version of the control schema is newer than this service."""
+    from alembic.script import ScriptDirectory
+
+    scripts = ScriptDirectory.from_config(_alembic_config())
+    if version not in {script.revision for script in scripts.walk_revisions()}:
+        raise StorageError(
+            f"the control schema in {where} must be of version {scripts.get_current_head()} or older, not "
+            f"{version}: a newer budget-hpo made it, install that one, or name another storage"
+        )
 
 
 class Control:
@@ -54,6 +87,9 @@ class Control:
                     "fingerprint": study.fingerprint,
                     "prepared": json.dumps(study.prepared),
                     "cap": study.cap,
+                    "convergence_off": study.convergence_off,
+                    "parent": study.parent,
+                    "history": json.dumps(list(study.history)),
                 },
             )
             for trial in trials:
@@ -68,9 +104,38 @@ class Control:
         """Names of all studies, oldest first."""
         return [row["name"] for row in self._read("study_names")]
 
-    def open_studies(self, only: str | None = None) -> list[str]:
-        """Names of the studies that give out trials; the one that has waited longest first."""
-        return [row["name"] for row in self._read("open_studies", only=only)]
+    def open_studies(self) -> list[str]:
+        """Names of the studies that give out trials, oldest first."""
+        return [row["name"] for row in self._read("open_studies")]
+
+    def open_work(self, studies: Sequence[str] = ()) -> list[OpenWork]:
+        """Return what these studies, or all, have for a worker; the one that has waited longest first."""
+        return [
+            OpenWork(
+                row["name"], row["gives"], row["unsaid"], tuple(WorkerRecord(**holder) for holder in row["holders"])
+            )
+            for row in self._read("open_work", only=list(studies) or None)
+        ]
+
+    def children(self, parent: str) -> list[str]:
+        """Names of the studies that supplement this one, oldest first."""
+        return [row["name"] for row in self._read("children", parent=parent)]
+
+    def set_alert_thresholds(self, name: str, alerts: Mapping[str, Any]) -> None:
+        """Change when a study's status alerts."""
+        with self.engine.begin() as connection:
+            connection.execute(statement("set_alert_thresholds"), {"name": name, "alerts": json.dumps(alerts)})
+
+    def mark_noted(self, study: StudyRecord) -> None:
+        """Remember that the dashboard says how the study stands."""
+        with self.engine.begin() as connection:
+            values = {"name": study.name, "state": study.state, "cap": study.cap}
+            connection.execute(statement("mark_noted"), values)
+
+    def note_again(self, name: str) -> None:
+        """Have the note in the dashboard written anew by whoever comes next."""
+        with self.engine.begin() as connection:
+            connection.execute(statement("note_again"), {"name": name})
 
     def decide(self, name: str, state: StudyState, reason: str, evidence: Mapping[str, Any]) -> bool:
         """End the running of a study; return whether this call did it, not an earlier one."""
@@ -93,14 +158,17 @@ class Control:
         with self.engine.begin() as connection:
             return _insert_trial(connection, study, trial)
 
-    def replace_trial(self, study: str, lost: TrialRecord, outcome_cause: Cause, message: str, by: TrialRecord) -> bool:
-        """End a running trial as replaced and insert its successor, both or neither.
+    def replace_trial(self, study: str, lost: TrialRecord, outcome: Outcome, by: TrialRecord) -> bool:
+        """End a running trial as replaced and insert its successor, both or neither; each names the other.
 
         Returns:
             False when the trial was not running under `lost.worker` any more: then nothing has changed.
         """
+        following = {**outcome.attributes, "retried_as": by.number}
         with self.engine.begin() as connection:
-            if not _end_trial(connection, study, lost, TrialState.REPLACED, outcome_cause, message, None, {}):
+            if not _end_trial(
+                connection, study, lost, TrialState.REPLACED, outcome.cause, outcome.message, None, following
+            ):
                 return False
             _insert_trial(connection, study, by)
             return True
@@ -124,9 +192,9 @@ class Control:
         """Give a waiting trial to a worker; return False when it is not waiting."""
         return self._write("start_trial", study=study, number=number, worker=worker)
 
-    def trials(self, study: str) -> list[TrialRecord]:
-        """Return all trials of a study in the order of their numbers."""
-        return [_trial(row) for row in self._read("trials", study=study)]
+    def trials(self, study: str, first: int = 0) -> list[TrialRecord]:
+        """Return the trials of a study from a number on, in the order of their numbers."""
+        return [_trial(row) for row in self._read("trials", study=study, first=first)]
 
     def trial(self, study: str, number: int) -> TrialRecord | None:
         """Return one trial, if the control schema knows it."""
@@ -169,10 +237,25 @@ class Control:
                 },
             )
 
-    def beat(self, worker: str) -> None:
-        """Say that the worker is alive, in the database's time."""
+    def ask_to_leave(self, among: Sequence[str], count: int) -> int:
+        """Ask some of these workers to leave after their trial, the idle first; return how many were asked."""
         with self.engine.begin() as connection:
-            connection.execute(statement("beat"), {"id": worker})
+            values = {"among": list(among), "count": count}
+            return len(connection.execute(statement("ask_to_leave"), values).all())
+
+    def raise_alert(self, host: str, message: str) -> None:
+        """Tell people about something that needs them."""
+        with self.engine.begin() as connection:
+            connection.execute(statement("raise_alert"), {"host": host, "message": message})
+
+    def recent_alerts(self) -> list[Alert]:
+        """Return the alerts of the last day, the newest first."""
+        return [Alert(**row) for row in self._read("recent_alerts")]
+
+    def repeated_failures(self, study: str, at_least: int) -> list[RepeatedFailure]:
+        """Return the reasons for which trials have ended badly that often."""
+        rows = self._read("repeated_failures", study=study, at_least=at_least)
+        return [RepeatedFailure(**row) for row in rows]
 
     def unregister(self, worker: str) -> None:
         """Say that the worker has left."""
@@ -187,13 +270,9 @@ class Control:
             workers.append(WorkerRecord(**row, trial=(study, number) if study else None))
         return workers
 
-    def holders(self, study: str) -> list[tuple[int, WorkerRecord, bool]]:
-        """Return number, worker and whether that worker has left, for every running trial."""
-        return [
-            (row.pop("number"), WorkerRecord(**row, host=""), has_left)
-            for row in self._read("holders", study=study)
-            for has_left in [row.pop("has_left")]
-        ]
+    def holders(self, study: str) -> list[tuple[int, WorkerRecord]]:
+        """Return number and worker of every running trial."""
+        return [(row.pop("number"), WorkerRecord(**row)) for row in self._read("holders", study=study)]
 
     def throughput(self, study: str, size_key: str) -> list[Throughput]:
         """Return how many trials of every size have ended and how long they took."""
@@ -268,7 +347,15 @@ def _version(connection: Connection) -> str | None:
     return version
 
 
-def _newest_version() -> str | None:
+def _known_version(connection: Connection) -> str | None:
+    found = _version(connection)
+    if found is not None:
+        check_known(found, masked(connection.engine.url))
+    return found
+
+
+def newest_version() -> str | None:
+    """Return the version of the control schema that this service works with."""
     from alembic.script import ScriptDirectory
 
     return ScriptDirectory.from_config(_alembic_config()).get_current_head()

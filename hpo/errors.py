@@ -13,3 +13,11 @@ class UnknownStudyError(StorageError):
 
 class SpecDiffersError(StorageError):
     """A study of that name is stored with another specification."""
+
+
+class ProgramFailedError(Exception):
+    """A program of Postgres ended with an error: no input that could be mended; one line, without the password."""
+
+    def __init__(self, program: str, reason: str) -> None:
+        super().__init__(f"{program} failed ({reason}): mend that, and the same command begins again")
+        self.reason = reason

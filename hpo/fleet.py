@@ -1,15 +1,26 @@
-"""The workers of this machine: forked from one server, watched, restarted within limits."""
+"""The workers of this machine: forked from one server, watched, started again within limits.
+
+A worker that dies is started again after a pause that grows. One that keeps dying is given up, and an alert says so:
+another restart does not mend what kills it.
+"""
 
 import os
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 
 import psutil
 
-from hpo.fork_server import Exited, Fork, Raised, fork, wait_for_message
+from hpo.fork_server import Exited, Fork, ForkServer, Raised, Said, fork, wait_for_message
 from hpo.settings import Settings
-from hpo.worker import WorkerOptions
+from hpo.stopping import StopSignals
+from hpo.worker import LogLine, WorkerOptions
 
-# A worker that dies is started again; one that keeps dying is a fault that a restart doesn't mend.
-_RESTARTS = 3
+# A worker that has died this often within the window is given up.
+_DEATHS, _WINDOW_SECONDS = 6, 600.0
+# Before a restart, doubled with every death in the window.
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 30.0
 # Memory that a trial takes beside its parameters: the process, the data, the activations of a small batch.
 _TRIAL_BYTES = 600 * 2**20
 # Weights, gradients and two Adam moments in 32 bits, and the workspace of the largest layer.
@@ -27,50 +38,119 @@ def available_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-class Fleet:
-    """Starts workers and looks after them."""
+@dataclass
+class _Place:
+    """One of the fleet's workers, and those that follow it when it dies."""
 
-    def __init__(self, options: WorkerOptions, settings: Settings, size: int) -> None:
-        self._options, self._settings = options, settings
-        self._restarts = _RESTARTS
+    label: str
+    worker: Fork | None = None
+    start_at: float | None = 0.0
+    deaths: deque[float] = field(default_factory=deque)
+    last_words: str = ""
+
+
+class Fleet:
+    """Starts workers and looks after them.
+
+    Args:
+        server: that they are forked from; it is started again when it has died.
+        options: of every worker; the address of the server is filled in.
+        settings: of every worker.
+        size: how many.
+        log: takes every line that a worker logs, with the worker's label.
+        alert: is told of what a person should look at.
+    """
+
+    def __init__(
+        self,
+        server: ForkServer,
+        options: WorkerOptions,
+        settings: Settings,
+        size: int,
+        *,
+        log: Callable[[str, LogLine], None] = lambda _label, _line: None,
+        alert: Callable[[str], None] = lambda _message: None,
+    ) -> None:
+        self._server, self._options, self._settings = server, options, settings
+        self._log, self._alert = log, alert
+        self._word = ""
         self.fault = ""
-        self._workers: list[Fork] = [self._start() for _ in range(size)]
+        self._places = [_Place(f"worker-{number}") for number in range(1, size + 1)]
+        self._start_due()
 
     @property
     def size(self) -> int:
-        """How many workers are there."""
-        return len(self._workers)
+        """How many workers are there, or will be after a pause."""
+        return sum(place.worker is not None or place.start_at is not None for place in self._places)
 
     def watch(self, timeout: float) -> None:
-        """Listen to the workers for a while; start again what died, as long as the limit allows it."""
-        for worker in wait_for_message(self._workers, timeout):
-            message = worker.receive(0)
-            if isinstance(message, Raised):
-                self.fault = f"{message.kind}: {message.message}"
-            if isinstance(message, Exited):
-                self._workers.remove(worker)
-                self._replace(message.code)
+        """Listen to the workers for a while, and start again those whose pause is over."""
+        working = {place.worker: place for place in self._places if place.worker is not None}
+        if not working:
+            time.sleep(timeout)
+        for worker in wait_for_message(list(working), timeout):
+            self._hear(working[worker], worker)
+        self._start_due()
 
-    def leave(self) -> None:
-        """Let every worker end its trial and go."""
-        self._say("leave")
+    def obey(self, stop: StopSignals) -> bool:
+        """Pass the strongest word on to all workers, once; return whether that was done now."""
+        word = "abandon" if stop.abandon.is_set() else "suspend" if stop.suspend.is_set() else ""
+        if word == self._word:
+            return False
+        self._word = word
+        for place in self._places:
+            place.start_at = None
+            if place.worker is not None:
+                place.worker.send(word)
+        return True
 
-    def abandon(self) -> None:
-        """Let every worker give its trial back and go at once."""
-        self._say("abandon")
+    def _hear(self, place: _Place, worker: Fork) -> None:
+        message = worker.receive(0)
+        if isinstance(message, Said):
+            self._log(place.label, message.value)
+        elif isinstance(message, Raised):
+            place.last_words = f"{message.kind}: {message.message}"
+            self._say(place, "ERROR", message.traceback.strip())
+        elif isinstance(message, Exited):
+            place.worker = None
+            if message.code != 0:
+                self._died(place, message.code)
 
-    def _say(self, word: str) -> None:
-        self._restarts = 0
-        for worker in self._workers:
-            worker.send(word)
-
-    def _replace(self, code: int) -> None:
-        if code == 0:
+    def _died(self, place: _Place, code: int) -> None:
+        how = place.last_words or (f"killed by signal {-code}" if code < 0 else f"ended with code {code}")
+        place.last_words = ""
+        now = time.monotonic()
+        place.deaths.append(now)
+        while now - place.deaths[0] > _WINDOW_SECONDS:
+            place.deaths.popleft()
+        self._say(place, "ERROR", f"died: {how}")
+        if self._word:
             return
-        self.fault = self.fault or f"a worker ended with code {code}"
-        if self._restarts > 0:
-            self._restarts -= 1
-            self._workers.append(self._start())
+        if len(place.deaths) >= _DEATHS:
+            minutes = _WINDOW_SECONDS / 60
+            self.fault = f"{place.label} died {len(place.deaths)} times within {minutes:.0f} minutes ({how})"
+            self._say(place, "ERROR", "given up")
+            self._alert(f"{self.fault}: it is not started again, mend the cause and start the fleet anew")
+            return
+        place.start_at = now + min(_FIRST_PAUSE * 2 ** (len(place.deaths) - 1), _LONGEST_PAUSE)
+
+    def _start_due(self) -> None:
+        for place in self._places:
+            if place.start_at is not None and time.monotonic() >= place.start_at:
+                place.start_at = None
+                place.worker = self._start()
 
     def _start(self) -> Fork:
-        return fork(self._options.fork_address, "hpo.worker:work_in_fork", self._options, self._settings)
+        target = "hpo.worker:work_in_fork"
+        try:
+            return fork(self._server.address, target, self._with_address(), self._settings)
+        except OSError:
+            # The kernel, short of memory, prefers to kill the largest process: that is the server.
+            self._server.start_again()
+            return fork(self._server.address, target, self._with_address(), self._settings)
+
+    def _with_address(self) -> WorkerOptions:
+        return replace(self._options, fork_address=self._server.address)
+
+    def _say(self, place: _Place, level: str, text: str) -> None:
+        self._log(place.label, LogLine(time.time(), level, text))

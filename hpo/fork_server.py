@@ -12,6 +12,7 @@ server ends when its owner has.
 
 import contextlib
 import faulthandler
+import gc
 import importlib
 import os
 import selectors
@@ -186,13 +187,23 @@ class ForkServer:
     def __init__(self, preload: Sequence[str]) -> None:
         self._preload = tuple(preload)
         self._process: subprocess.Popen[bytes] | None = None
-        self.address = str(Path(tempfile.mkdtemp(prefix="hpo-fork-")) / "socket")
+        self.address = ""
 
     def __enter__(self) -> Self:
+        self._start()
+        return self
+
+    def start_again(self) -> None:
+        """Start another server in place of one that has died, and wait until it is ready."""
+        self._end()
+        self._start()
+        self.wait_until_ready()
+
+    def _start(self) -> None:
+        self.address = str(Path(tempfile.mkdtemp(prefix="hpo-fork-")) / "socket")
         # Its own session: Ctrl-C in the terminal is for the command, which then tells its workers.
         command = [sys.executable, "-m", "hpo.fork_server", self.address, *self._preload]
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True)
-        return self
 
     def wait_until_ready(self) -> None:
         """Return when the modules are imported and forks can be asked for.
@@ -209,6 +220,9 @@ class ForkServer:
                 raise ForkFailedError(f"the fork server could not import {', '.join(self._preload)}")
 
     def __exit__(self, *_: object) -> None:
+        self._end()
+
+    def _end(self) -> None:
         assert self._process is not None
         for stream in (self._process.stdin, self._process.stdout):
             if stream is not None:
@@ -225,8 +239,12 @@ class ForkServer:
 def serve(address: str, preload: Sequence[str]) -> None:
     """Import the modules, then fork whenever somebody connects, until standard input ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    _leave_sigterm_to_the_owner()
     for module in preload:
         importlib.import_module(module)
+    # A collection in a fork would write to every object it looks at, and so copy the pages that forks share.
+    gc.collect()
+    gc.freeze()
     wake_read, wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
     signal.set_wakeup_fd(wake_write)
     signal.signal(signal.SIGCHLD, lambda *_: None)
@@ -265,6 +283,7 @@ def _fork_one(
         signal.set_wakeup_fd(-1)
         for number in (signal.SIGCHLD, signal.SIGINT):
             signal.signal(number, signal.SIG_DFL)
+        _leave_sigterm_to_the_owner()
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
         # A fork that held the listener would let clients wait in vain when the server is gone.
         listener.close()
@@ -275,6 +294,22 @@ def _fork_one(
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)
+
+
+def _leave_sigterm_to_the_owner() -> None:
+    """Ignore SIGTERM in this process, but not in what it may start.
+
+    A service manager sends it to every process of a service. Only the command that was started knows what to do
+    then: it tells its workers, and they their trials.
+    """
+    here = os.getpid()
+
+    def obey_elsewhere(number: int, _frame: object) -> None:
+        if os.getpid() != here:
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
+
+    signal.signal(signal.SIGTERM, obey_elsewhere)
 
 
 def _run(connection: "Connection[Any, Any]") -> int:

@@ -5,11 +5,14 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from hpo.alerts import Facts, find_alerts
 from hpo.control import Control
 from hpo.presence import is_dead
 from hpo.records import Counts, StudyRecord, StudyState, Throughput, TrialRecord, TrialState, WorkerRecord
+from studies.spec import AlertSpec
 
 _HOUR = 3600.0
+_SHOWN_VITALS = ("memory_mb", "trial_memory_mb", "trial_gpu_mb", "own_memory_mb", "memory_after", "gpus", "disk_free")
 
 
 @dataclass(frozen=True)
@@ -50,20 +53,32 @@ def read_status(control: Control, study: StudyRecord, size_key: str, lost_after_
     """Return the status of a study, counted by the database."""
     counts = control.counts(study.name)
     throughput = control.throughput(study.name, size_key)
-    workers = tuple(w for w in control.workers() if not is_dead(w, lost_after_seconds))
-    here = tuple(worker for worker in workers if worker.trial is not None and worker.trial[0] == study.name)
+    workers = [w for w in control.workers() if w.trial is None or w.trial[0] == study.name]
+    living = [worker for worker in workers if not is_dead(worker, lost_after_seconds)]
     best = control.best(study.name, study.spec.get("direction", "maximize"))
-    remaining = _remaining_seconds(control, study, counts, throughput, size_key)
-    eta = remaining / max(1, len(here)) if remaining is not None else None
+    is_running, rate = study.state is StudyState.RUNNING, _trials_per_hour(throughput)
+    thresholds = AlertSpec.model_validate(study.spec.get("alerts", {}))
+    facts = Facts(
+        study=study,
+        thresholds=thresholds,
+        counts=counts,
+        best=best,
+        trials_per_hour=rate,
+        # Those without a trial concern a study for as long as it has work for them.
+        workers=[worker for worker in workers if worker.trial or is_running],
+        failures=control.repeated_failures(study.name, thresholds.repeated_failures),
+        raised=control.recent_alerts() if is_running else (),
+        lost_after_seconds=lost_after_seconds,
+    )
     return Status(
         study=study,
         counts=counts,
         best=best,
         forced_open=tuple(control.open_designs(study.name)),
-        trials_per_hour=_trials_per_hour(throughput),
-        eta_seconds=0.0 if study.state is not StudyState.RUNNING else eta,
-        workers=here,
-        alerts=tuple(_alerts(study.name, counts, best)),
+        trials_per_hour=rate,
+        eta_seconds=_eta(control, study, counts, throughput, size_key, len(living)) if is_running else 0.0,
+        workers=tuple(worker for worker in living if worker.trial or is_running),
+        alerts=find_alerts(facts),
     )
 
 
@@ -74,6 +89,8 @@ def _worker_json(worker: WorkerRecord) -> dict[str, Any]:
         "pid": worker.pid,
         "silent_seconds": round(worker.silent_seconds, 1),
         "trial": worker.trial[1] if worker.trial else None,
+        "leaving": worker.leave_asked,
+        **{name: worker.vitals.get(name) for name in _SHOWN_VITALS},
     }
 
 
@@ -86,20 +103,29 @@ def _trials_per_hour(throughput: Sequence[Throughput]) -> float | None:
     return round(sum(item.last_hour for item in throughput) / hours, 2)
 
 
-def _remaining_seconds(
-    control: Control, study: StudyRecord, counts: Counts, throughput: Sequence[Throughput], size_key: str
+def _eta(
+    control: Control,
+    study: StudyRecord,
+    counts: Counts,
+    throughput: Sequence[Throughput],
+    size_key: str,
+    workers: int,
 ) -> float | None:
-    """Return the work left until the cap, in seconds of one worker: every size by its own duration."""
+    """Return the seconds until the cap is used: every size by its own duration, the longest trial at the least."""
     seconds = _seconds_by_size(throughput, study.prepared, size_key)
     if not seconds:
         return None
     average = sum(seconds.values()) / len(seconds)
     pending = control.pending_sizes(study.name, size_key)
-    left = sum(seconds.get(size, average) * count for size, count in pending.items())
-    left -= sum(
-        min(done, seconds.get(size, average)) for size, done in control.elapsed_of_running(study.name, size_key)
-    )
-    return left + max(0, counts.cap - counts.used) * average
+    running = control.elapsed_of_running(study.name, size_key)
+    left_of_running = [max(0.0, seconds.get(size, average) - elapsed) for size, elapsed in running]
+    waiting = dict(pending)
+    for size, _ in running:
+        waiting[size] = waiting.get(size, 1) - 1
+    left_of_waiting = [seconds.get(size, average) for size, count in waiting.items() if count > 0]
+    total = sum(left_of_running) + sum(seconds.get(size, average) * max(0, n) for size, n in waiting.items())
+    total += max(0, counts.cap - counts.used) * average
+    return max(total / max(1, workers), *left_of_running, *left_of_waiting, 0.0)
 
 
 def _seconds_by_size(throughput: Sequence[Throughput], prepared: Mapping[str, Any], size_key: str) -> dict[str, float]:
@@ -119,15 +145,6 @@ def _flops_by_size(prepared: Mapping[str, Any], size_key: str) -> dict[str, floa
         if "flops" in rule["values"]:
             amounts.setdefault(rule["when"][size_key], []).append(rule["values"]["flops"])
     return {size: sum(values) / len(values) for size, values in amounts.items()}
-
-
-def _alerts(name: str, counts: Counts, best: TrialRecord | None) -> list[str]:
-    alerts = []
-    if counts.failed:
-        alerts.append(f"failed for good: {counts.failed}; `hpo status {name} --failures` says why")
-    if best is not None and best.attributes.get("collapsed"):
-        alerts.append(f"the predictions of the best trial, {best.number}, have collapsed to nearly a constant")
-    return alerts
 
 
 def top_trials(trials: Sequence[TrialRecord], direction: str, count: int) -> list[TrialRecord]:

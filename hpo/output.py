@@ -8,6 +8,8 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from budgets.errors import InputError
+
 Storage = Annotated[
     str | None,
     Parameter(
@@ -39,6 +41,24 @@ def program(name: str = "hpo") -> str:
     if shutil.which(name) is not None or not beside.exists():
         return name
     return str(beside.relative_to(Path.cwd())) if beside.is_relative_to(Path.cwd()) else str(beside)
+
+
+def worker_count(text: str) -> int | None:
+    """Return what `--workers` says; None is auto.
+
+    Raises:
+        InputError: it is neither a number from 0 nor auto.
+    """
+    if text == "auto":
+        return None
+    if not (text.isascii() and text.isdecimal()):
+        raise InputError(f"--workers is a number from 0 or auto, not {text!r}: leave it out for auto")
+    return int(text)
+
+
+def count(number: int, noun: str) -> str:
+    """Return a number with its noun: 1 trial, 2 trials."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def one_line(text: str) -> str:

@@ -1,25 +1,35 @@
-"""Phase 1: the study, and its forced configurations, made once however many processes begin it."""
+"""A study and its forced configurations, made once however many processes begin it."""
 
 import warnings
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
+from typing import Any
 
 import optuna
 from optuna.trial import TrialState as OptunaState
 
-from hpo.claims import enqueue
 from hpo.control import Control
 from hpo.errors import SpecDiffersError, StorageError
+from hpo.mirror import enqueue, import_history
 from hpo.records import Origin, StudyRecord, StudyState, TrialRecord, TrialState
 from hpo.storage import Storage, advisory_lock
 from studies.declaration import Design, Prepared, declare, derive
 from studies.spec import Spec, differences
 
 
-def ensure_study(storage: Storage, spec: Spec, prepared: Prepared) -> StudyRecord:
+def ensure_study(
+    storage: Storage, spec: Spec, prepared: Prepared, history: Sequence[Mapping[str, Any]] = ()
+) -> StudyRecord:
     """Return the study of this specification; make it, with its forced trials, where it is new.
 
     Safe for any number of processes at once and after a death at any point: the control schema gets the study
     and all its forced trials in one transaction, and what Optuna holds of them already is used, not doubled.
+
+    Args:
+        storage: where it is or will be.
+        spec: of either phase.
+        prepared: what is known of its data and models.
+        history: trials of Phase 1 that a study of Phase 2 learns from; see `studies.declaration.history`.
 
     Raises:
         SpecDiffersError: a study of that name is stored with another specification or other data.
@@ -29,16 +39,19 @@ def ensure_study(storage: Storage, spec: Spec, prepared: Prepared) -> StudyRecor
     with storage.engine.connect() as connection, advisory_lock(connection, f"hpo study {spec.name}"):
         stored = control.study(spec.name)
         if stored is None:
-            stored = _make(storage, control, spec, prepared)
+            stored = _make(storage, control, spec, prepared, history)
     _check_same(stored, spec, prepared)
-    return stored
+    control.set_alert_thresholds(spec.name, spec.as_json()["alerts"])
+    return control.study(spec.name) or stored
 
 
 def check_stored(stored: StudyRecord, spec: Spec) -> None:
     """Raise SpecDiffersError when the stored study has another specification."""
-    if stored.fingerprint == spec.fingerprint:
+    # Read anew: a version before this one has stored it without the keys that came since.
+    before = Spec.model_validate(stored.spec)
+    if before.fingerprint == spec.fingerprint:
         return
-    found = list(differences(stored.spec, spec.as_json()))
+    found = list(differences(before.as_json(), spec.as_json()))
     remedy = "give this one another name with --name"
     if len(found) == 1 and spec.trials < stored.cap:
         remedy = f"its cap was raised since: --trials {stored.cap} runs it"
@@ -47,28 +60,36 @@ def check_stored(stored: StudyRecord, spec: Spec) -> None:
     raise SpecDiffersError(f"study {spec.name} is stored with another specification ({'; '.join(found)}): {remedy}")
 
 
-def _check_same(stored: StudyRecord, spec: Spec, prepared: Prepared) -> None:
-    check_stored(stored, spec)
+def check_same_data(stored: StudyRecord, prepared: Prepared) -> None:
+    """Raise SpecDiffersError when the data is not that which the stored study was made with."""
     before, now = stored.prepared.get("sizes", {}).get("panel"), prepared.sizes.get("panel")
     if before != now:
         raise SpecDiffersError(
-            f"the data of study {spec.name} has changed since it was made (content {str(before)[:12]}, now "
+            f"the data of study {stored.name} has changed since it was made (content {str(before)[:12]}, now "
             f"{str(now)[:12]}): restore the data, or give the study another name with --name"
         )
 
 
-def _make(storage: Storage, control: Control, spec: Spec, prepared: Prepared) -> StudyRecord:
+def _check_same(stored: StudyRecord, spec: Spec, prepared: Prepared) -> None:
+    check_stored(stored, spec)
+    check_same_data(stored, prepared)
+
+
+def _make(
+    storage: Storage, control: Control, spec: Spec, prepared: Prepared, history: Sequence[Mapping[str, Any]]
+) -> StudyRecord:
+    declaration = declare(spec)
     study = _optuna_study(storage, spec)
-    # The slot of a forced trial is its design id.
-    trials = [_forced_trial(design, spec, prepared) for design in declare(spec).forced]
-    present = _numbers_by_design(study)
+    import_history(study, history, declaration.space)
+    trials = [_forced_trial(design, spec, prepared) for design in declaration.forced]
+    present = _numbers_by_slot(study)
     for trial in trials:
         if trial.slot not in present:
             enqueue(study, trial)
-    numbers = _numbers_by_design(study)
+    numbers = _numbers_by_slot(study)
     record = StudyRecord(
         name=spec.name,
-        phase=1,
+        phase=1 if spec.supplementary is None else 2,
         spec=spec.as_json(),
         fingerprint=spec.fingerprint,
         prepared=asdict(prepared),
@@ -76,7 +97,10 @@ def _make(storage: Storage, control: Control, spec: Spec, prepared: Prepared) ->
         state=StudyState.RUNNING,
         reason="",
         evidence={},
-        convergence_off=False,
+        # Convergence is Phase 1's question; Phase 2 spends its few trials.
+        convergence_off=spec.supplementary is not None,
+        parent=spec.supplementary.of if spec.supplementary else None,
+        history=history,
     )
     control.add_study(record, [replace(trial, number=numbers[trial.slot]) for trial in trials])
     return record
@@ -86,7 +110,9 @@ def _optuna_study(storage: Storage, spec: Spec) -> optuna.Study:
     study = optuna.create_study(
         study_name=spec.name, storage=storage.optuna, direction=spec.direction, load_if_exists=True
     )
-    if any(trial.state is not OptunaState.WAITING for trial in study.get_trials(deepcopy=False)):
+    # Of this service's own, a death may have left what waits, and what was imported.
+    foreign = [trial for trial in study.get_trials(deepcopy=False) if trial.state is not OptunaState.WAITING]
+    if any("imported_from" not in trial.user_attrs for trial in foreign):
         raise StorageError(
             f"study {spec.name} is in this storage already and was made by something else: "
             "give yours another name with --name"
@@ -99,23 +125,24 @@ def _optuna_study(storage: Storage, spec: Spec) -> optuna.Study:
     return study
 
 
-def _numbers_by_design(study: optuna.Study) -> dict[int, int]:
+def _numbers_by_slot(study: optuna.Study) -> dict[int, int]:
     return {
-        trial.user_attrs["design_id"]: trial.number
+        trial.user_attrs["slot"]: trial.number
         for trial in study.get_trials(deepcopy=False)
-        if "design_id" in trial.user_attrs
+        if "slot" in trial.user_attrs
     }
 
 
 def _forced_trial(design: Design, spec: Spec, prepared: Prepared) -> TrialRecord:
     return TrialRecord(
         number=-1,
-        slot=design.id,
+        # The slot of a forced trial of Phase 1 is its design id.
+        slot=design.slot,
         turn=1,
         attempt=1,
         origin=Origin.FORCED,
         params=design.params,
-        seed=spec.seed,
+        seed=spec.seed + design.repeats,
         state=TrialState.WAITING,
         design_id=str(design.id),
         attributes={"design": design.name, "group": design.group, **derive(design.params, prepared.derived)},

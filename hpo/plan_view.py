@@ -1,17 +1,19 @@
 """What a person sees of a dry run."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+
+from hpo.phase2 import Phase2Options, Phase2Plan, ranking_lines
 
 
 def print_plan(plan: Mapping[str, Any]) -> None:
     """Print the forced configurations, the space, the cap and the cost; at most 80 columns wide."""
     console = Console(highlight=False)
     for notice in plan["notices"]:
-        console.print(f"notice: {notice}", style="yellow", markup=False)
+        Console(stderr=True, highlight=False).print(f"notice: {notice}", style="yellow", markup=False)
     console.print(f"study {plan['study']}: at most {plan['cap']} trials, {len(plan['forced'])} of them forced")
     if plan["data"]:
         console.print(_data_line(plan["data"]))
@@ -23,6 +25,46 @@ def print_plan(plan: Mapping[str, Any]) -> None:
     if plan["cost"] is not None:
         console.print(f"\n{_cost_line(plan['cost'])}")
     console.print("nothing was written")
+
+
+def print_phase2(
+    name: str, plan: Phase2Plan, rows: Sequence[Mapping[str, Any]], options: Phase2Options, *, made: bool
+) -> None:
+    """Print the ranking with its numbers, and each study with its corners; at most 80 columns wide."""
+    console = Console(highlight=False)
+    what = "the mean of their three best configurations" if options.rank_by == "mean" else "their best trial"
+    console.print(f"budgets of {name} by {what}", style="bold", markup=False)
+    for line in ranking_lines(plan, options.rank_by):
+        console.print(line, markup=False)
+    for row in rows:
+        state = "made" if made else "there already" if row["exists"] else "to be made"
+        console.print(f"\n{row['name']}, {state}", style="bold", markup=False)
+        console.print(f"at most {row['cap']} trials, these {len(row['forced'])} corners first; {_history(row)}")
+        console.print(_corner_table(row["forced"]))
+
+
+def _history(row: Mapping[str, Any]) -> str:
+    if row["imported"] == 0:
+        return "no trial of Phase 1 lies in its ranges"
+    return f"history: {row['imported']} trials of Phase 1"
+
+
+def _corner_table(rows: Sequence[Mapping[str, Any]]) -> Table:
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    table.add_column("corner", no_wrap=True)
+    for name in ("heads", "lr", "decay", "batch", "d×L", "drop"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for row in rows:
+        table.add_row(
+            row["name"],
+            str(row["n_heads"]),
+            f"{row['learning_rate']:g}",
+            f"{row['weight_decay']:g}",
+            str(row["effective_batch"]),
+            f"{row['d_model']}×{row['n_layers']}",
+            f"{row['dropout']:g}",
+        )
+    return table
 
 
 def _forced_table(rows: list[dict[str, Any]]) -> Table:

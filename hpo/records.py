@@ -1,6 +1,6 @@
 """What the service remembers, as frozen values: decisions are pure functions of these."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -64,11 +64,19 @@ class Origin(StrEnum):
     FORCED = "forced"
     SAMPLED = "sampled"
     ENQUEUED = "enqueued"
+    IMPORTED = "imported"
+    """A trial of another study that the sampler learns from; it uses no slot and is in no count."""
 
 
 @dataclass(frozen=True)
 class StudyRecord:
-    """One study's row."""
+    """One study's row.
+
+    Attributes:
+        parent: the study of Phase 1 that this one supplements.
+        history: trials of the parent that the sampler learns from: their params, seed, score and `imported_from`.
+        noted: whether the dashboard's note says how the study stands.
+    """
 
     name: str
     phase: int
@@ -80,6 +88,19 @@ class StudyRecord:
     reason: str
     evidence: Mapping[str, Any]
     convergence_off: bool
+    parent: str | None = None
+    history: Sequence[Mapping[str, Any]] = ()
+    noted: bool = False
+
+    @property
+    def ended(self) -> bool:
+        """Whether the search has come to its own end."""
+        return self.state in {StudyState.CONVERGED, StudyState.FINISHED}
+
+    @property
+    def imported(self) -> list["TrialRecord"]:
+        """The history as records."""
+        return [_imported(entry) for entry in self.history]
 
 
 @dataclass(frozen=True)
@@ -131,6 +152,9 @@ class WorkerRecord:
         place: host, boot and process namespace: where its process id means something.
         started: when its process started, in seconds since the epoch, to tell a reused process id.
         silent_seconds: since its last beat, in the database's time.
+        vitals: what it said about itself with its last beat; see `hpo.vitals`.
+        leave_asked: whether it was asked to leave after its trial.
+        has_left: whether it has unregistered.
     """
 
     id: str
@@ -140,6 +164,25 @@ class WorkerRecord:
     started: float
     silent_seconds: float
     trial: tuple[str, int] | None = None
+    vitals: Mapping[str, Any] = field(default_factory=dict)
+    leave_asked: bool = False
+    has_left: bool = False
+
+
+@dataclass(frozen=True)
+class OpenWork:
+    """What a study has for a worker that looks for work.
+
+    Attributes:
+        gives: whether there is a trial to take, or an end to be decided.
+        unsaid: whether Optuna has yet to hear of an end or of a change of state.
+        holders: the workers of its running trials.
+    """
+
+    study: str
+    gives: bool
+    unsaid: bool
+    holders: tuple[WorkerRecord, ...]
 
 
 @dataclass(frozen=True)
@@ -179,3 +222,38 @@ class Throughput:
     mean_seconds: float
     last_hour: int
     first_start: datetime
+
+
+@dataclass(frozen=True)
+class RepeatedFailure:
+    """Trials that ended badly for one and the same reason."""
+
+    cause: str
+    reason: str
+    times: int
+    latest: int
+
+
+@dataclass(frozen=True)
+class Alert:
+    """Something that a person should look at, raised by a fleet or a worker."""
+
+    host: str
+    message: str
+    raised_at: datetime
+    times: int = 1
+
+
+def _imported(entry: Mapping[str, Any]) -> TrialRecord:
+    return TrialRecord(
+        number=-1,
+        slot=0,
+        turn=1,
+        attempt=1,
+        origin=Origin.IMPORTED,
+        params=entry["params"],
+        seed=entry["seed"],
+        state=TrialState.COMPLETE,
+        score=entry["score"],
+        attributes={"imported_from": entry["imported_from"]},
+    )

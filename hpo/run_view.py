@@ -15,10 +15,12 @@ from rich.text import Text
 
 from budgets import format_budget
 from hpo.monitor import Status, top_trials
-from hpo.records import StudyState, TrialRecord, TrialState
+from hpo.records import TrialRecord, TrialState
+from hpo.status_view import best_score, interval, summary, time_to_go, trial_name
 
 _TOP = 10
-Show = Callable[[Status], None]
+Look = Callable[[], Sequence[Status]]
+TrialsOf = Callable[[str], Sequence[TrialRecord]]
 
 
 class RunView:
@@ -42,28 +44,36 @@ class RunView:
             yield
 
     @contextmanager
-    def watching(self, score_name: str, trials: Callable[[], Sequence[TrialRecord]]) -> Iterator[Show]:
-        """Show the progress of a study for as long as the block lasts."""
+    def watching(self, score_name: str, look: Look, trials: TrialsOf) -> Iterator[Callable[[], None]]:
+        """Yield what shows the progress of studies; it is called now and again for as long as the block lasts."""
         if not self._console.is_terminal:
-            yield _PlainLines(self._console, trials).show
+            names = [status.study.name for status in look()]
+            lines = {name: _PlainLines(self._console, name, trials, named=len(names) > 1) for name in names}
+
+            def show() -> None:
+                for status in look():
+                    lines[status.study.name].show(status)
+
+            yield show
             return
         with Live(console=self._console, refresh_per_second=4, transient=True) as live:
-            yield lambda status: live.update(progress(status, score_name))
+            yield lambda: live.update(Group(*(progress(status, score_name) for status in look())))
 
 
 class _PlainLines:
     """One line for every trial that has ended, for logs and pipes."""
 
-    def __init__(self, console: Console, trials: Callable[[], Sequence[TrialRecord]]) -> None:
-        self._console, self._trials = console, trials
-        self._said = {trial.number for trial in trials() if not _open(trial)}
+    def __init__(self, console: Console, study: str, trials: TrialsOf, *, named: bool) -> None:
+        self._console, self._study, self._trials = console, study, trials
+        self._prefix = f"{study} " if named else ""
+        self._said = {trial.number for trial in trials(study) if not _open(trial)}
 
     def show(self, status: Status) -> None:
         counts = status.counts
         ended = counts.complete + counts.pruned + counts.failed + counts.replaced
         if ended == len(self._said):
             return
-        for trial in self._trials():
+        for trial in self._trials(self._study):
             if trial.number not in self._said and not _open(trial):
                 self._said.add(trial.number)
                 self._console.print(self._line(trial, status), markup=False, soft_wrap=True)
@@ -73,8 +83,8 @@ class _PlainLines:
         result = f"{trial.score:.4f}" if trial.score is not None else f"{trial.state} ({trial.cause})"
         left = f", forced open {len(status.forced_open)}" if status.forced_open else ""
         return (
-            f"{counts.complete}/{counts.cap} trial {trial.number} {trial_name(trial)}: {result} "
-            f"in {trial.seconds or 0:.1f} s, best {_best(status)}{left}, {_time_to_go(status)}"
+            f"{self._prefix}{counts.complete}/{counts.cap} trial {trial.number} {trial_name(trial)}: {result} "
+            f"in {trial.seconds or 0:.1f} s, best {best_score(status)}{left}, {time_to_go(status)}"
         )
 
 
@@ -86,9 +96,9 @@ def progress(status: Status, score_name: str) -> Group:
         Text(status.study.name, style="bold"),
         ProgressBar(total=counts.cap, completed=counts.complete, width=24),
         f"{counts.complete}/{counts.cap} trials",
-        _time_to_go(status),
+        time_to_go(status),
     )
-    lines = [Text(f"best {score_name} {_best(status)}")]
+    lines = [Text(f"best {score_name} {best_score(status)}")]
     if status.forced_open:
         lines.append(Text(f"forced, still open: {', '.join(status.forced_open)}", style="dim"))
     busy = [f"trial {worker.trial[1]}" for worker in status.workers if worker.trial]
@@ -136,34 +146,10 @@ def _print_baseline(console: Console, status: Status) -> None:
     console.print(f"the best of {status.counts.complete} trials, each at its best look: expect less on new data")
 
 
-def summary(status: Status) -> list[str]:
-    """Return a few lines on where a study stands."""
-    counts, study = status.counts, status.study
-    parts = [f"{counts.complete} of {counts.cap} trials complete"]
-    others = {
-        "running": counts.running,
-        "waiting": counts.waiting,
-        "pruned": counts.pruned,
-        "failed": counts.failed,
-    }
-    parts += [f"{number} {word}" for word, number in others.items() if number]
-    if counts.replaced:
-        parts.append(f"{counts.replaced} run again")
-    lines = [
-        f"{study.name}: {study.state.value}{f': {study.reason}' if study.reason else ''}",
-        ", ".join(parts),
-    ]
-    if status.best is not None:
-        lines.append(f"best {_best(status)}: trial {status.best.number}, {trial_name(status.best)}")
-    if study.state is StudyState.RUNNING:
-        lines.append(_time_to_go(status))
-    return lines + [f"alert: {alert}" for alert in status.alerts]
-
-
 def _order_is_open(status: Status, trials: Sequence[TrialRecord]) -> list[str]:
     """Return a line on how many trials the best one's interval does not exclude."""
     best = status.best
-    if best is None or not _interval(best, "–") or status.study.spec["direction"] != "maximize":
+    if best is None or not interval(best, "–") or status.study.spec["direction"] != "maximize":
         return []
     others = [trial for trial in trials if trial.score is not None and trial.number != best.number]
     inside = [trial for trial in others if (trial.score or 0.0) >= best.attributes["auc_low"]]
@@ -172,19 +158,15 @@ def _order_is_open(status: Status, trials: Sequence[TrialRecord]) -> list[str]:
     return [f"scores inside its interval: {len(inside)} of {len(others)} others, so their order is not settled"]
 
 
-def trial_name(trial: TrialRecord) -> str:
-    """Return what a trial is called on a line: its design, or its shape."""
-    return str(trial.attributes.get("design") or trial.attributes.get("shape") or "–")
-
-
 def _row(trial: TrialRecord) -> list[str]:
-    attributes, params = trial.attributes, trial.params
+    # What Phase 2 keeps fixed is among the attributes.
+    attributes, params = trial.attributes, {**trial.attributes, **trial.params}
     size = attributes.get("exact_params")
     return [
         str(trial.number),
         trial_name(trial) + ("*" if attributes.get("collapsed") else ""),
         f"{trial.score:.4f}",
-        _interval(trial, "–") or "–",
+        interval(trial, "–") or "–",
         _short(params.get("dropout")),
         _short(params.get("learning_rate")),
         _short(params.get("weight_decay")),
@@ -197,37 +179,5 @@ def _short(value: Any) -> str:  # noqa: ANN401  a parameter of any kind
     return f"{value:.2g}" if isinstance(value, float) else str(value)
 
 
-def _best(status: Status) -> str:
-    if status.best is None or status.best.score is None:
-        return "–"
-    interval = _interval(status.best, " – ")
-    return f"{status.best.score:.4f}" + (f" ({interval})" if interval else "")
-
-
-def _interval(trial: TrialRecord, dash: str) -> str:
-    low, high = trial.attributes.get("auc_low"), trial.attributes.get("auc_high")
-    return f"{low:.3f}{dash}{high:.3f}" if isinstance(low, float) and isinstance(high, float) else ""
-
-
-def _time_to_go(status: Status) -> str:
-    if status.study.state is not StudyState.RUNNING:
-        return status.study.state.value
-    if status.eta_seconds is None:
-        return "time to go: not known yet"
-    minutes, seconds = divmod(round(max(0.0, status.eta_seconds)), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"about {hours}:{minutes:02}:{seconds:02} to go"
-
-
 def _open(trial: TrialRecord) -> bool:
     return trial.state in {TrialState.WAITING, TrialState.RUNNING}
-
-
-def print_failures(trials: Sequence[TrialRecord]) -> None:
-    """Print why trials failed or were run again."""
-    console = Console(highlight=False)
-    for trial in trials:
-        if trial.cause is not None:
-            how = "ran again" if trial.state is TrialState.REPLACED else trial.state.value
-            console.print(f"trial {trial.number} {trial_name(trial)}, attempt {trial.attempt}: {trial.cause}, {how}")
-            console.print(f"  {trial.message}".replace("\n", "\n  "), markup=False, style="dim")

@@ -9,11 +9,12 @@ import os
 import resource
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from hpo.artifacts import artifacts_directory, checkpoint_directory, keep_outcome
 from hpo.claims import Claim
 from hpo.fork_server import Channel, Exited, Message, Raised, Returned, Said, fork
 from hpo.records import Cause, Outcome
@@ -29,7 +30,8 @@ _PEAK_UNIT = 1 if sys.platform == "darwin" else 1024
 # What the service itself stores with a trial, whatever the objective records.
 _RESERVED = frozenset(
     {"design_id", "design", "group", "origin", "slot", "turn", "attempt", "seed", "worker", "cause", "message"}
-    | {"seconds", "trial_seconds", "peak_memory_mb", "fingerprint", "retry_of", "retry_cause"}
+    | {"seconds", "trial_seconds", "peak_memory_mb", "fingerprint"}
+    | {"retry_of", "retry_cause", "retried_as", "imported_from"}
 )
 
 
@@ -41,42 +43,61 @@ class Report:
     step: int
 
 
-def artifacts_directory(home: Path, study: str, number: int) -> Path:
-    """Where a trial keeps its files."""
-    return home / "artifacts" / study / f"{number:05d}"
-
-
 def prepare(_channel: Channel, preparation: str, spec: Spec, home: Path | None) -> Prepared:
     """Read the data and count the models of a study; called in a fork. Without a home nothing is written."""
     prepared: Prepared = resolve(preparation)(spec, home)
     return prepared
 
 
+def check_ready(_channel: Channel, readiness: str, spec: Spec, prepared: Mapping[str, Any], home: Path) -> None:
+    """Raise InputError when this machine cannot train a study's trials; called in a fork.
+
+    A worker would otherwise take trial after trial of it and fail each one, attempt by attempt.
+    """
+    resolve(readiness)(spec, prepared.get("sizes", {}), home)
+
+
+class _Stop:
+    """The worker's wish that the trial ends, and whether the objective knows of it."""
+
+    def __init__(self) -> None:
+        self._wanted = False
+        self.known = False
+
+    def heard(self, _word: object) -> None:
+        self._wanted = True
+
+    def asked(self) -> bool:
+        self.known = self.known or self._wanted
+        return self._wanted
+
+
 def execute(channel: Channel, claim: Claim, objective: str, home: Path, threads: int) -> Outcome:
     """Run one trial to its end; called in a fork."""
-    stop: list[Any] = []
+    stop, trial = _Stop(), claim.trial
     # Without a worker nobody would take the result: end, and give the memory back.
-    channel.listen(stop.append, gone=lambda: os._exit(1))
-    directory = artifacts_directory(home, claim.study, claim.trial.number)
+    channel.listen(stop.heard, gone=lambda: os._exit(1))
+    directory = artifacts_directory(home, claim.study, trial.number)
     directory.mkdir(parents=True, exist_ok=True)
     _log_to(directory / "log.txt")
 
     def send(value: float, step: int) -> bool:
         channel.say(Report(value, step))
-        return bool(stop)
+        return False
 
-    trial = claim.trial
     context = TrialContext(
         spec=claim.spec,
         number=trial.number,
         attempt=trial.attempt,
         seed=trial.seed,
         directory=directory,
+        checkpoint_directory=checkpoint_directory(home, claim.study, trial.slot),
         home=home,
         sizes=claim.prepared.get("sizes", {}),
         threads=threads,
         reserved=_RESERVED | trial.attributes.keys(),
         send=send,
+        asks=stop.asked,
     )
     started = time.monotonic()
     outcome = _judge(lambda: float(resolve(objective)(claim.params, context)))
@@ -85,7 +106,16 @@ def execute(channel: Channel, claim: Claim, objective: str, home: Path, threads:
         "peak_memory_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _PEAK_UNIT / 2**20, 1),
         "fingerprint": claim.spec.fingerprint,
     }
-    return Outcome(outcome.cause, outcome.score, storable_text(outcome.message), {**context.attributes, **measured})
+    attributes = {**context.attributes, **measured}
+    if stop.known:
+        # Whatever it returned, it cut its work short for that.
+        return Outcome(Cause.INTERRUPTED, None, outcome.message or "it was told to stop", attributes)
+    outcome = Outcome(outcome.cause, outcome.score, storable_text(outcome.message), attributes)
+    if outcome.score is not None:
+        # Before anybody hears of it: its worker may be gone, or the database.
+        assert trial.worker is not None
+        keep_outcome(directory, trial.worker, outcome)
+    return outcome
 
 
 class TrialProcess:
@@ -106,6 +136,15 @@ class TrialProcess:
         elif isinstance(message, Exited):
             return _outcome(self._ending, message.code)
         return None
+
+    @property
+    def pid(self) -> int | None:
+        """Its process id, once it has begun."""
+        return self._fork.pid
+
+    def ask_to_stop(self) -> None:
+        """Ask the objective to save its work and end."""
+        self._fork.send("stop")
 
     def kill(self) -> None:
         """End the trial at once."""

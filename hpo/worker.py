@@ -1,31 +1,36 @@
-"""A worker: takes trials, runs each in a process of its own, writes down how it ended, beats.
+"""A worker: takes trials of any open study, runs each in a process of its own, writes down how it ended.
 
     take ──> run ──> end ──> take …
-      └── nothing to take: leave when told to, when idle for too long, or when the work is done
+      └── nothing to take: sleep until Postgres says that there is work, or a look around is due
 
-`leave` lets the trial under way end first; `abandon` gives it back at once, without spending an attempt.
+`hpo.stopping` says how it is made to go.
 """
 
 import logging
-import threading
+import math
 import time
+from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from optuna.exceptions import StorageInternalError, UpdateFinishedTrialError
 from sqlalchemy.exc import InterfaceError, OperationalError
 
 from hpo.claims import Claim, Claims
 from hpo.control import Control
-from hpo.fork_server import Channel
+from hpo.fork_server import Channel, ForkFailedError, call
 from hpo.presence import is_dead, this_worker
-from hpo.records import Cause, Outcome, StudyState, WorkerRecord
+from hpo.pulse import Pulse
+from hpo.records import Cause, OpenWork, Outcome, StudyState, WorkerRecord
 from hpo.settings import Settings
+from hpo.stopping import StopSignals
 from hpo.storage import Storage, open_storage
+from hpo.strategies import warm_up
 from hpo.trial import TrialProcess
+from hpo.vitals import process_memory, read_vitals
 
 _T = TypeVar("_T")
 _LOG = logging.getLogger("hpo.worker")
@@ -37,6 +42,10 @@ DATABASE_AWAY = (OperationalError, InterfaceError, StorageInternalError)
 _LOOK_SECONDS = 0.2
 # Waiting for a database that is away: first and longest pause between two tries, in seconds.
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 30.0
+# A study that this machine cannot work on is looked at again after so many seconds.
+_UNREADY_SECONDS = 600.0
+# Of how many trials a worker remembers what memory it had afterwards.
+_REMEMBERED_TRIALS = 50
 
 
 @dataclass(frozen=True)
@@ -46,16 +55,18 @@ class WorkerOptions:
     Attributes:
         storage_url: where the studies are; None is the embedded server.
         fork_address: of the fork server that trials come from.
-        study: the only study to work on; None is any open one.
+        studies: the only studies to work on; none is any open one.
+        prepared: whether these studies' data and objective have been looked at on this machine just now.
         threads: a trial may use.
-        until_done: leave when the study gives out no more trials and none is running.
+        until_done: leave when these studies give out no more trials and none is running.
         idle_exit: leave after so many seconds without work; None waits forever.
         max_trials: leave after so many trials.
     """
 
     storage_url: str | None
     fork_address: str
-    study: str | None = None
+    studies: tuple[str, ...] = ()
+    prepared: bool = False
     threads: int = 1
     until_done: bool = False
     idle_exit: float | None = None
@@ -63,26 +74,23 @@ class WorkerOptions:
 
 
 @dataclass
-class StopSignals:
-    """What somebody else tells a worker."""
+class _Ears:
+    """What the pulse hears, said to the worker."""
 
-    leave: threading.Event = field(default_factory=threading.Event)
-    abandon: threading.Event = field(default_factory=threading.Event)
+    stop: StopSignals
 
-    def heard(self, word: object) -> None:
-        """Take a word from the channel: `leave` or `abandon`."""
-        if word == "abandon":
-            self.abandon.set()
-        self.leave.set()
+    def work(self) -> None:
+        self.stop.wake.set()
 
-    def gone(self) -> None:
-        """Whoever started the worker is there no more."""
-        self.heard("abandon")
+    def leave(self) -> None:
+        if not self.stop.leave.is_set():
+            self.stop.heard("leave")
 
 
 def work_in_fork(channel: Channel, options: WorkerOptions, settings: Settings) -> int:
     """Run a worker in a fork until it is told to leave; return how many trials it ended."""
     stop = StopSignals()
+    _log_to(channel)
     channel.listen(stop.heard, stop.gone)
     return run_worker(options, settings, stop)
 
@@ -90,88 +98,132 @@ def work_in_fork(channel: Channel, options: WorkerOptions, settings: Settings) -
 def run_worker(options: WorkerOptions, settings: Settings, stop: StopSignals) -> int:
     """Run a worker in this process; return how many trials it ended."""
     with open_storage(settings, options.storage_url) as storage:
-        me = this_worker()
-        control = Control(storage.engine)
-        _patiently(lambda: control.register(me), storage, stop)
-        beating = threading.Thread(target=_beat, args=(control, me, settings, stop), name="beat", daemon=True)
-        beating.start()
-        try:
-            return Worker(storage, options, settings, stop, me).run()
-        finally:
-            stop.leave.set()
-            stop.abandon.set()
-            beating.join()
-            # A worker that cannot say that it leaves is missed by its silence.
-            with suppress(*DATABASE_AWAY):
-                control.unregister(me.id)
+        return Worker(storage, options, settings, stop).live()
 
 
 class Worker:
     """The loop."""
 
-    def __init__(
-        self,
-        storage: Storage,
-        options: WorkerOptions,
-        settings: Settings,
-        stop: StopSignals,
-        me: WorkerRecord,
-    ) -> None:
-        self._storage, self._options, self._settings, self._stop, self._me = (
-            storage,
-            options,
-            settings,
-            stop,
-            me,
-        )
+    def __init__(self, storage: Storage, options: WorkerOptions, settings: Settings, stop: StopSignals) -> None:
+        self._storage, self._options, self._settings, self._stop = storage, options, settings, stop
+        self._me = this_worker()
         self._control = Control(storage.engine)
         self._claims: dict[str, Claims] = {}
+        self._unready_until: dict[str, float] = {}
+        self._trial: TrialProcess | None = None
+        self._memory_after: deque[float] = deque(maxlen=_REMEMBERED_TRIALS)
+        self._server_gone = False
         self._ended = 0
+        self._pulse = Pulse(storage.engine, self._me.id, settings.beat_seconds, _Ears(stop), self._vitals)
 
-    def run(self) -> int:
-        """Work until told to stop or until there is no reason to stay."""
+    def live(self) -> int:
+        """Register, work until there is no reason to stay, unregister; return how many trials were ended."""
+        self._patiently(lambda: self._control.register(self._me))
+        warm_up()
+        _LOG.info("worker %s is here", self._me.id)
+        try:
+            with self._pulse:
+                self._work()
+        finally:
+            # A worker that cannot say that it leaves is missed by its silence.
+            with suppress(*DATABASE_AWAY):
+                self._control.unregister(self._me.id)
+        _LOG.info("leaving; trials ended here: %d", self._ended)
+        if self._server_gone:
+            # Whoever watches over both starts another pair.
+            raise ForkFailedError("the fork server is gone, and no trial can be started without it")
+        return self._ended
+
+    def _work(self) -> None:
         idle_since = time.monotonic()
         while not self._stop.leave.is_set() and self._ended != self._options.max_trials:
-            claim = _patiently(self._take, self._storage, self._stop)
+            # Before the look: what is said during it must not be slept through.
+            self._stop.wake.clear()
+            claim = self._patiently(self._take)
             if claim is not None:
                 self._run(claim)
                 idle_since = time.monotonic()
-            elif _patiently(partial(self._may_leave, time.monotonic() - idle_since), self._storage, self._stop):
+            elif self._patiently(partial(self._may_leave, time.monotonic() - idle_since)):
                 break
-            else:
-                self._stop.leave.wait(self._settings.poll_seconds)
-        return self._ended
+            elif not self._stop.leave.is_set():
+                self._stop.wake.wait(self._pause(time.monotonic() - idle_since))
+
+    def _pause(self, idle_seconds: float) -> float:
+        if self._options.idle_exit is None:
+            return self._settings.poll_seconds
+        return min(self._settings.poll_seconds, max(0.05, self._options.idle_exit - idle_seconds))
+
+    def _vitals(self) -> dict[str, Any]:
+        trial = self._trial
+        return read_vitals(self._settings.home, trial.pid if trial else None, tuple(self._memory_after))
 
     def _take(self) -> Claim | None:
-        for name in self._control.open_studies(self._options.study):
-            claim = self._claims_of(name).take(self._me.id)
-            if claim is not None:
+        for work in self._control.open_work(self._options.studies):
+            deserted = any(holder.has_left or self._is_dead(holder) for holder in work.holders)
+            if not (work.gives or work.unsaid or deserted) or not self._is_ready(work):
+                continue
+            claims = self._claims[work.study]
+            if not work.gives and not deserted:
+                claims.publish()
+            elif claim := claims.take(self._me.id):
                 return claim
         return None
 
-    def _claims_of(self, name: str) -> Claims:
+    def _is_ready(self, work: OpenWork) -> bool:
+        """Return whether this machine can work on a study; look again where that is unknown or was long ago."""
+        name = work.study
+        if time.monotonic() < self._unready_until.get(name, 0.0):
+            return False
         study = self._control.study(name)
-        assert study is not None
         # Made anew when `hpo resume` has changed the cap, and with it the specification.
-        if name not in self._claims or self._claims[name].spec.fingerprint != study.fingerprint:
-            self._claims[name] = Claims(self._storage, study, self._is_dead)
-        return self._claims[name]
+        if study is None or (name in self._claims and self._claims[name].stored_fingerprint == study.fingerprint):
+            return study is not None
+        try:
+            claims = Claims(self._storage, study, self._is_dead, self._settings.home)
+            if not self._options.prepared:
+                arguments = (claims.declaration.readiness, claims.spec, study.prepared, self._settings.home)
+                call(self._options.fork_address, "hpo.trial:check_ready", *arguments)
+        except (ValueError, ForkFailedError) as error:
+            # A value error is wrong input, or a specification that a newer version has stored.
+            said = str(error).strip().splitlines()[0]
+            _LOG.warning("study %s is left to other machines: %s", name, said)
+            self._control.raise_alert(self._me.host, f"{name} can't be worked on here: {said}")
+            self._unready_until[name] = time.monotonic() + _UNREADY_SECONDS
+            return False
+        self._claims[name] = claims
+        return True
 
     def _is_dead(self, worker: WorkerRecord) -> bool:
-        return worker.id != self._me.id and is_dead(worker, self._settings.lost_after_seconds)
+        silent = min(worker.silent_seconds, self._pulse.connected_seconds())
+        return worker.id != self._me.id and is_dead(
+            replace(worker, silent_seconds=silent), self._settings.lost_after_seconds
+        )
 
     def _run(self, claim: Claim) -> None:
-        claims = self._claims[claim.study]
+        trial, claims = claim.trial, self._claims[claim.study]
+        name = f"trial {trial.number} of {claim.study}"
+        _LOG.info("%s begins: %s, attempt %d", name, trial.attributes.get("design", trial.origin.value), trial.attempt)
+        began = time.monotonic()
         outcome = self._train(claim, claims)
-        held = _patiently(lambda: claims.end(claim.trial, outcome), self._storage, self._stop)
+        self._trial = None
+        held = self._patiently(lambda: claims.end(trial, outcome))
         if held is False:
-            _LOG.warning("trial %d of %s was taken over; its result is dropped", claim.trial.number, claim.study)
-        self._ended += 1
+            _LOG.warning("%s was taken over; what it did here is dropped", name)
+        result = f"{outcome.score:.6g}" if outcome.score is not None else str(outcome.cause)
+        _LOG.info("%s ended after %.1f s: %s", name, time.monotonic() - began, result)
+        self._ended += outcome.cause is not Cause.INTERRUPTED
+        self._memory_after.append(process_memory(self._me.pid)[1])
 
     def _train(self, claim: Claim, claims: Claims) -> Outcome:
         home, objective = self._settings.home, claims.declaration.objective
-        process = TrialProcess(claim, objective, self._options.fork_address, home, self._options.threads)
-        number = claim.trial.number
+        began, number = time.monotonic(), claim.trial.number
+        try:
+            process = TrialProcess(claim, objective, self._options.fork_address, home, self._options.threads)
+        except OSError:
+            self._server_gone = True
+            self._stop.heard("leave")
+            return Outcome(Cause.INTERRUPTED, message="the fork server is gone")
+        self._trial = process
 
         def report(value: float, step: int) -> None:
             try:
@@ -180,45 +232,77 @@ class Worker:
                 # Only a point of a curve: the score itself is written when the database is back.
                 _LOG.warning("no intermediate value of trial %d: %s", number, type(error).__name__)
 
+        asked_at: float | None = None
         while True:
             outcome = process.wait(_LOOK_SECONDS, report)
             if outcome is not None:
                 return outcome
-            if self._stop.abandon.is_set():
+            if self._stop.suspend.is_set() and asked_at is None:
+                asked_at = time.monotonic()
+                process.ask_to_stop()
+            if why := self._reason_to_kill(asked_at, began):
                 process.kill()
-                return Outcome(Cause.INTERRUPTED, message="its worker was told to stop at once")
+                return Outcome(Cause.INTERRUPTED, message=why)
+
+    def _reason_to_kill(self, asked_at: float | None, began: float) -> str:
+        if self._stop.abandon.is_set():
+            return "its worker was told to stop at once"
+        if asked_at is not None and time.monotonic() - asked_at > self._settings.grace_seconds:
+            return f"it had not ended {self._settings.grace_seconds:g} s after its worker was told to stop"
+        if self._pulse.holds_nothing_since(began):
+            return "it was given to another worker while this one was silent"
+        return ""
 
     def _may_leave(self, idle_seconds: float) -> bool:
         if self._options.idle_exit is not None and idle_seconds >= self._options.idle_exit:
             return True
-        if not self._options.until_done or self._options.study is None:
-            return False
+        return self._options.until_done and all(map(self._is_done, self._options.studies))
+
+    def _is_done(self, name: str) -> bool:
         # A trial that another worker runs may fail and come back: stay until none is open.
-        study = self._control.study(self._options.study)
-        counts = self._control.counts(self._options.study)
+        study, counts = self._control.study(name), self._control.counts(name)
         return study is None or study.state is not StudyState.RUNNING or counts.running + counts.waiting == 0
 
-
-def _beat(control: Control, me: WorkerRecord, settings: Settings, stop: StopSignals) -> None:
-    """Say that this worker is alive until it has ended; a database that is away does not end the beat."""
-    while not stop.abandon.wait(settings.beat_seconds):
-        try:
-            control.beat(me.id)
-        except DATABASE_AWAY as error:
-            _LOG.warning("no beat: %s", type(error).__name__)
-
-
-def _patiently(action: Callable[[], _T], storage: Storage, stop: StopSignals) -> _T | None:
-    """Call until it works while the database is away; return None when told to stop at once meanwhile."""
-    pause = _FIRST_PAUSE
-    while True:
-        try:
-            return action()
-        except DATABASE_AWAY as error:
-            _LOG.warning("the database is away, next try in %.1f s: %s", pause, type(error).__name__)
-            if stop.abandon.wait(pause):
+    def _patiently(self, action: Callable[[], _T]) -> _T | None:
+        """Call until it works while the database is away; None when it is still away and this worker has to go."""
+        pause, go_at = _FIRST_PAUSE, math.inf
+        while True:
+            try:
+                return action()
+            except DATABASE_AWAY as error:
+                _LOG.warning("the database is away, next try in %.1f s: %s", pause, type(error).__name__)
+            if self._stop.suspend.is_set():
+                go_at = min(go_at, time.monotonic() + self._settings.grace_seconds)
+            if self._stop.abandon.wait(pause) or time.monotonic() > go_at:
                 return None
-            pause = min(2 * pause, _LONGEST_PAUSE)
-            if storage.server is not None:
-                # The embedded server has nobody else to start it again.
-                storage.server.ensure_running()
+            pause = min(2 * pause, _LONGEST_PAUSE if go_at == math.inf else _LOOK_SECONDS)
+            self._revive_server()
+
+    def _revive_server(self) -> None:
+        """Start the embedded server again: it has nobody else to do so."""
+        if self._storage.server is not None:
+            self._storage.server.ensure_running()
+
+
+@dataclass(frozen=True)
+class LogLine:
+    """One line of a worker's log, on its way to whoever keeps it."""
+
+    created: float
+    level: str
+    message: str
+
+
+class _ToChannel(logging.Handler):
+    def __init__(self, channel: Channel) -> None:
+        super().__init__()
+        self._channel = channel
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._channel.say(LogLine(record.created, record.levelname, record.getMessage()))
+
+
+def _log_to(channel: Channel) -> None:
+    _LOG.setLevel(logging.INFO)
+    _LOG.addHandler(_ToChannel(channel))
+    _LOG.propagate = False

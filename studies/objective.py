@@ -2,6 +2,21 @@
 
 An objective is `score(params, context) -> float`. `params` holds the sampled and the derived values. It runs in a
 process of its own, so it may crash, hang or be killed without harm to the worker.
+
+An objective that trains for long should ask `context.should_stop()` between its steps. When that is true it saves
+what it needs into `context.checkpoint_directory`, which it makes first, and raises `PrunedError`; the trial then goes
+back into the queue, and the next attempt finds the directory as it was left:
+
+    state = context.checkpoint_directory / "state.json"
+    first = json.loads(state.read_text())["step"] if state.exists() else 0
+    for step in range(first, 100):
+        ...
+        if context.should_stop():
+            state.parent.mkdir(parents=True, exist_ok=True)
+            state.write_text(json.dumps({"step": step + 1}))
+            raise PrunedError(f"stopped at step {step}")
+
+Saving now and then as well keeps most of the work when the process is killed or its machine fails.
 """
 
 import importlib
@@ -17,9 +32,15 @@ from studies.spec import Spec
 
 Objective = Callable[[Mapping[str, Any], "TrialContext"], float]
 
+# Stands for the folder `checkpoints` in a trial's directory.
+_IN_DIRECTORY = Path()
+
 
 class PrunedError(Exception):
-    """Raised by an objective that was told to stop and does."""
+    """Raised by an objective that was told to stop and does.
+
+    Raised while the worker is leaving, it is an interruption: the trial goes back into the queue.
+    """
 
 
 class DivergedError(ArithmeticError):
@@ -35,12 +56,15 @@ class TrialContext:
         number: the trial's number in the study.
         attempt: counts from 1; above 1 the same parameters have been begun before.
         seed: makes the trial repeatable; equal parameters and seed give an equal score.
-        directory: takes artifacts; made when it is first asked for by `make_directory`.
+        directory: takes artifacts of this attempt; the service makes it.
         home: where prepared data is found.
         sizes: what the preparation found out about the data.
         threads: how many threads the trial may use.
         reserved: names that `record` refuses.
         send: passes an intermediate value on to the worker; returns whether the trial should stop.
+        asks: tells whether the trial should stop, whatever was sent; cheap enough to be called after every step.
+        checkpoint_directory: where all attempts at this configuration find what the last one saved; an objective
+            makes it before it writes. Default: `checkpoints` in `directory`.
     """
 
     spec: Spec
@@ -52,17 +76,23 @@ class TrialContext:
     sizes: Mapping[str, Any] = field(default_factory=dict)
     threads: int = 1
     send: Callable[[float, int], bool] = lambda _value, _step: False
+    asks: Callable[[], bool] = lambda: False
     reserved: Set[str] = frozenset()
     attributes: dict[str, Any] = field(default_factory=dict)
+    checkpoint_directory: Path = _IN_DIRECTORY
     _stop: bool = False
+
+    def __post_init__(self) -> None:
+        if self.checkpoint_directory == _IN_DIRECTORY:
+            self.checkpoint_directory = self.directory / "checkpoints"
 
     def report(self, value: float, step: int) -> None:
         """Report an intermediate value of the score at a step."""
         self._stop = self.send(float(value), int(step)) or self._stop
 
     def should_stop(self) -> bool:
-        """Return whether the trial should end now, for example by raising `PrunedError`."""
-        return self._stop
+        """Return whether the trial should end now: save what the next attempt needs and raise `PrunedError`."""
+        return self._stop or self.asks()
 
     def record(self, **attributes: Any) -> None:  # noqa: ANN401  any JSON value
         """Store JSON values with the trial, beside its score; NumPy's numbers count as numbers.

@@ -1,9 +1,11 @@
 """Getting a study ready, in a process of its own: read the data once, count the models, import the objective."""
 
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from budgets import STYLES
+from budgets import STYLES, Architecture
 from studies.baseline import baseline_scores
 from studies.data.examples import load_example
 from studies.data.panel import Panel, build_panel, load_panel, panel_fingerprint, save_panel
@@ -36,6 +38,16 @@ def prepare_prices(spec: Spec, home: Path | None) -> Prepared:
     )
 
 
+def check_callable(spec: Spec, _sizes: Mapping[str, Any], _home: Path) -> None:
+    """Raise SpecError where the study's own objective can't be imported."""
+    resolve(spec.objective)
+
+
+def check_prices(spec: Spec, sizes: Mapping[str, Any], home: Path) -> None:
+    """Raise DataError where this machine has not the prices that the study was made with."""
+    open_panel(spec, home, sizes["panel"])
+
+
 def open_panel(spec: Spec, home: Path, fingerprint: str) -> Panel:
     """Return the study's panel, memory-mapped; it is built first where this machine has none yet.
 
@@ -60,18 +72,40 @@ def window_shape(panel: Panel) -> WindowShape:
 
 
 def _sizes(spec: Spec, shape: WindowShape) -> list[Derived]:
-    family = FAMILIES[spec.model]
+    """Return exact parameters and operations of a whole trial, wherever they follow from the parameters."""
+    if spec.supplementary is not None:
+        return _supplementary_sizes(spec, shape)
     rules = []
     for budget in spec.budgets:
         for style in STYLES:
             architecture = spec.architecture(budget, style)
-            flops = family.training_flops(architecture, shape)
             values = {
-                "exact_params": family.exact_parameters(architecture, shape),
-                "flops": flops * spec.training.effective_batch * spec.training.max_steps,
+                "exact_params": FAMILIES[spec.model].exact_parameters(architecture, shape),
+                "flops": _trial_flops(spec, architecture, shape, spec.training.effective_batch),
             }
             rules.append(Derived({"budget": budget, "style": style}, values))
     return rules
+
+
+def _supplementary_sizes(spec: Spec, shape: WindowShape) -> list[Derived]:
+    assert spec.supplementary is not None
+    fixed = spec.architecture(spec.budgets[0], spec.supplementary.style)
+    rules = []
+    for rule in architecture_values(spec):
+        if "n_heads_log2" in rule.when:
+            architecture = replace(fixed, n_heads=rule.values["n_heads"])
+            rules.append(
+                Derived(rule.when, {"exact_params": FAMILIES[spec.model].exact_parameters(architecture, shape)})
+            )
+        if "effective_batch_log2" in rule.when:
+            flops = _trial_flops(spec, fixed, shape, rule.values["effective_batch"])
+            rules.append(Derived(rule.when, {"flops": flops}))
+    return rules
+
+
+def _trial_flops(spec: Spec, architecture: Architecture, shape: WindowShape, effective_batch: int) -> int:
+    a_window = FAMILIES[spec.model].training_flops(architecture, shape)
+    return a_window * effective_batch * spec.training.max_steps
 
 
 def _baseline(panel: Panel) -> dict[str, Any]:

@@ -23,8 +23,12 @@ from pydantic import (
 
 from budgets import (
     BUDGET_CONFIGS,
+    PHASE2_RANGES,
     Architecture,
+    SupplementaryConfiguration,
+    SupplementaryRanges,
     compute_budget_aware_extremes,
+    generate_corners,
     generate_forced_configs,
     parse_budget,
 )
@@ -96,6 +100,12 @@ class TrainingSpec(_Section):
     micro_batch: int | None = Field(None, ge=1, description="windows a forward pass; default: the effective batch")
     check_every: int = Field(25, ge=1, description="optimizer steps between two looks at the validation part")
     patience: int = Field(6, ge=1, description="looks without a better validation AUC before training ends")
+    checkpoint_minutes: float = Field(
+        10,
+        ge=0,
+        description="minutes of training between two checkpoints, from which a trial goes on after its process is "
+        "lost; 0: save only when told to stop",
+    )
 
     @model_validator(mode="after")
     def _batches_divide(self) -> Self:
@@ -153,10 +163,66 @@ def _canonical_budget(value: object) -> object:
 Budget = Annotated[str, BeforeValidator(_canonical_budget)]
 
 
+class AlertSpec(_Section):
+    """When `hpo status` alerts; may be changed while the study runs, for it is no part of what is searched."""
+
+    gpu_memory: float = Field(0.85, gt=0, le=1, description="share of a GPU's memory in use")
+    worker_memory_mb: float | None = Field(
+        None, gt=0, description="a worker with its trial; default: an equal share of the machine's memory"
+    )
+    memory_growth: float = Field(0.2, gt=0, description="growth of a worker's own memory over its last trials")
+    trials_per_hour: float | None = Field(None, gt=0, description="floor of the throughput; default: none")
+    silent_seconds: float | None = Field(
+        None, gt=0, description="since a worker's last beat; default: half of HPO_LOST_AFTER_SECONDS"
+    )
+    repeated_failures: int = Field(3, ge=2, description="trials that ended badly for one and the same reason")
+    disk_free: float = Field(0.05, ge=0, lt=1, description="share of the disk of HPO_HOME that is free")
+
+
+class Phase2Spec(_Section):
+    """From where to where Phase 2 searches; heads and batches are powers of two."""
+
+    n_heads: tuple[int, int] = PHASE2_RANGES.n_heads
+    learning_rate: tuple[float, float] = PHASE2_RANGES.learning_rate
+    weight_decay: tuple[float, float] = PHASE2_RANGES.weight_decay
+    effective_batch: tuple[int, int] = PHASE2_RANGES.effective_batch
+
+    @model_validator(mode="after")
+    def _possible(self) -> Self:
+        _ = self.ranges
+        return self
+
+    @property
+    def ranges(self) -> SupplementaryRanges:
+        """The ranges as values."""
+        return SupplementaryRanges(**self.model_dump())
+
+
+class SupplementarySpec(_Section):
+    """What makes a study one of Phase 2: the best trial of Phase 1 that it is built around. Written by `hpo phase2`."""
+
+    of: str = Field(description="the study of Phase 1")
+    trial: int = Field(description="the number of its best trial of this budget")
+    style: Literal["shallow", "deep"]
+    dropout: float
+    n_heads: int
+    learning_rate: float
+    weight_decay: float
+    effective_batch: int
+
+    @property
+    def centre(self) -> SupplementaryConfiguration:
+        """The best trial in the four dimensions of Phase 2."""
+        return SupplementaryConfiguration(self.n_heads, self.learning_rate, self.weight_decay, self.effective_batch)
+
+
+_NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}"
+
+
 class Spec(_Section):
     """A study. Everything but the name has a default."""
 
-    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$", description="the study's name in the storage")
+    name: str = Field(pattern=rf"^{_NAME}(/phase2/{_NAME})?$", description="the study's name in the storage")
     objective: str = Field("neuralforecast", description="neuralforecast, or package.module:callable")
     model: Literal["itransformer"] = Field("itransformer", description="model family of the neuralforecast objective")
     data: DataSpec = DataSpec()
@@ -176,6 +242,9 @@ class Spec(_Section):
     )
     max_attempts: int = Field(3, ge=1, description="how often a trial is begun before its slot is given up")
     direction: Direction = "maximize"
+    phase2: Phase2Spec = Phase2Spec()
+    alerts: AlertSpec = AlertSpec()
+    supplementary: SupplementarySpec | None = Field(None, description="set in studies of Phase 2, by hpo phase2")
 
     @field_validator("objective")
     @classmethod
@@ -194,8 +263,22 @@ class Spec(_Section):
         return tuple(name for name in BUDGET_CONFIGS if name in value)
 
     @model_validator(mode="after")
+    def _named_after_its_phase(self) -> Self:
+        name = self.name if self.supplementary is None else phase2_name(self.supplementary.of, self.budgets[0])
+        if self.name != name or ("/" in self.name) != (self.supplementary is not None):
+            raise ValueError(f"name {self.name!r} is for a study that hpo phase2 makes: leave out the slash")
+        return self
+
+    @model_validator(mode="after")
+    def _cap_holds_the_corners(self) -> Self:
+        corners = 0 if self.supplementary is None else len(generate_corners(self.supplementary.centre, self.ranges))
+        if self.trials < corners:
+            raise ValueError(f"trials={self.trials} is below the {corners} corners: raise trials to at least {corners}")
+        return self
+
+    @model_validator(mode="after")
     def _cap_holds_the_forced(self) -> Self:
-        forced = len(generate_forced_configs(self.budgets)) if self.forced_extremes else 0
+        forced = len(generate_forced_configs(self.budgets)) if self.forced_extremes and not self.supplementary else 0
         if self.trials < forced:
             raise ValueError(
                 f"trials={self.trials} is below the {forced} forced configurations of {', '.join(self.budgets)}: "
@@ -217,8 +300,15 @@ class Spec(_Section):
 
     @cached_property
     def fingerprint(self) -> str:
-        """SHA-256 of the whole specification, defaults included."""
-        return hashlib.sha256(json.dumps(self.as_json(), sort_keys=True).encode()).hexdigest()
+        """SHA-256 of what is searched, defaults included: of all but the thresholds of alerts."""
+        searched = self.model_dump(mode="json", exclude={"alerts"})
+        return hashlib.sha256(json.dumps(searched, sort_keys=True).encode()).hexdigest()
+
+    @property
+    def ranges(self) -> SupplementaryRanges:
+        """Where Phase 2 searches at the width of this study's model."""
+        assert self.supplementary is not None
+        return self.phase2.ranges.for_width(self.architecture(self.budgets[0], self.supplementary.style).d_model)
 
     def as_json(self) -> dict[str, Any]:
         """Return the specification with every default written out, as JSON types."""
@@ -232,11 +322,16 @@ class Spec(_Section):
         return Architecture(override.d_model, override.n_layers, override.n_heads)
 
 
+def phase2_name(of: str, budget: str) -> str:
+    """Return the name of the study that supplements another one at a budget."""
+    return f"{of}/phase2/{budget}"
+
+
 def differences(stored: Mapping[str, Any], given: Mapping[str, Any]) -> Iterator[str]:
     """Yield `key: stored → given` for every value in which two specifications differ."""
     before, after = dict(_leaves(stored)), dict(_leaves(given))
     for key in sorted(before.keys() | after.keys()):
-        if before.get(key) != after.get(key):
+        if not key.startswith("alerts.") and before.get(key) != after.get(key):
             yield f"{key}: {before.get(key)} → {after.get(key)}"
 
 

@@ -25,12 +25,14 @@ class Command:
     home: Path
     directory: Path
     storage: str | None = None
+    password_file: Path | None = None
 
     def environment(self) -> dict[str, str]:
         importable = os.pathsep.join([str(ROOT), str(OBJECTIVES)])
         given = {"HPO_HOME": str(self.home), "PYTHONPATH": importable, "COLUMNS": "80", "HPO_POLL_SECONDS": "0.2"}
         inherited = {key: value for key, value in os.environ.items() if not key.startswith("HPO_")}
-        return {**inherited, **given, **({"HPO_STORAGE": self.storage} if self.storage else {})}
+        stored = {"HPO_STORAGE": self.storage, "HPO_STORAGE_PASSWORD_FILE": self.password_file}
+        return {**inherited, **given, **{key: str(value) for key, value in stored.items() if value}}
 
     def start(self, *arguments: str, **variables: str) -> subprocess.Popen[str]:
         return subprocess.Popen(

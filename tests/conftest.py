@@ -3,6 +3,7 @@
 import shutil
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -36,17 +37,31 @@ def hpo(home: Path, tmp_path: Path) -> Command:
 @pytest.fixture(scope="session")
 def tcp_postgres() -> Iterator[TcpPostgres]:
     """One Postgres on 127.0.0.1 for all tests; `new_database` gives each what it needs."""
+    with tcp_server(postgres.program("initdb")) as server:
+        yield server
+
+
+@pytest.fixture
+def older_postgres() -> Iterator[TcpPostgres]:
+    """Another one, of the oldest version in the wheel."""
+    newest = postgres.program("initdb")
+    oldest = min(newest.parents[2].glob("pginstall*/bin/initdb"), key=postgres.major_version)
+    if oldest == newest:
+        pytest.skip("the wheel holds one version of Postgres")
+    postgres.open_to(postgres.server_account(), oldest)
+    with tcp_server(oldest) as server:
+        yield server
+
+
+@contextmanager
+def tcp_server(initdb: Path) -> Iterator[TcpPostgres]:
+    """A Postgres on 127.0.0.1 with a password."""
     folder = Path(tempfile.mkdtemp(prefix="hpo-tcp-", dir="/tmp"))
-    data, port, account = folder / "data", free_port(), postgres.server_account()
-    init_server(folder, data)
-    pg_ctl = postgres.program("pg_ctl")
-    options = f"-p {port} -h 127.0.0.1 -k {folder} -c fsync=off -c max_connections=200"
-    start = [pg_ctl, "start", "-D", data, "-l", data / "log", "-w", "-t", "60", "-o", options]
-    code, output = postgres.run(start, account)
-    assert code == 0, output + (data / "log").read_text()
+    server = TcpPostgres(free_port(), PASSWORD, folder, initdb.with_name("pg_ctl"))
+    init_server(folder, server.data, initdb)
+    server.start()
     try:
-        yield TcpPostgres(port, PASSWORD)
+        yield server
     finally:
-        code, output = postgres.run([pg_ctl, "stop", "-D", data, "-m", "fast", "-w"], account)
+        server.stop()
         shutil.rmtree(folder)
-    assert code == 0, output

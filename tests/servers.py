@@ -85,7 +85,31 @@ class TcpPostgres:
 
     port: int
     password: str
+    folder: Path
+    pg_ctl: Path
     user: str = "postgres"
+
+    @property
+    def data(self) -> Path:
+        return self.folder / "data"
+
+    def start(self) -> None:
+        options = f"-p {self.port} -h 127.0.0.1 -k {self.folder} -c fsync=off -c max_connections=200"
+        self._pg_ctl("start", "-l", self.data / "log", "-t", "60", "-o", options)
+
+    def stop(self) -> None:
+        self._pg_ctl("stop", "-m", "fast")
+
+    def _pg_ctl(self, what: str, *more: str | Path) -> None:
+        command = [self.pg_ctl, what, "-D", self.data, "-w", *more]
+        code, output = postgres.run(command, postgres.server_account())
+        assert code == 0, output + (self.data / "log").read_text()
+
+    def log_size(self) -> int:
+        return (self.data / "log").stat().st_size
+
+    def log_since(self, size: int) -> str:
+        return (self.data / "log").read_bytes()[size:].decode(errors="replace")
 
     def url_of(self, database: str, password: str | None = None, user: str | None = None) -> str:
         secret = quote(self.password if password is None else password, safe="")
@@ -115,7 +139,7 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def init_server(folder: Path, data: Path) -> None:
+def init_server(folder: Path, data: Path, initdb: Path | None = None) -> None:
     account = postgres.server_account()
     postgres.open_to(account, data)
     secret = folder / "password"
@@ -125,6 +149,6 @@ def init_server(folder: Path, data: Path) -> None:
         for path in (folder, secret, data):
             os.chown(path, account.uid, account.gid)
     options = ["-U", "postgres", "--auth=scram-sha-256", "--encoding=UTF8", "--no-locale", "--no-sync"]
-    command = [postgres.program("initdb"), "-D", data, *options, f"--pwfile={secret}"]
+    command = [initdb or postgres.program("initdb"), "-D", data, *options, f"--pwfile={secret}"]
     code, output = postgres.run(command, account)
     assert code == 0, output

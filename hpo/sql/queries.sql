@@ -1,33 +1,67 @@
 -- Every statement of the control schema, by name. The states are drawn in hpo/records.py.
 
 -- name: insert_study
-INSERT INTO hpo.study (name, phase, spec, fingerprint, prepared, cap, state)
-VALUES (:name, :phase, CAST(:spec AS jsonb), :fingerprint, CAST(:prepared AS jsonb), :cap, 'running')
+INSERT INTO hpo.study (name, phase, spec, fingerprint, prepared, cap, state, convergence_off, parent, history)
+VALUES (:name, :phase, CAST(:spec AS jsonb), :fingerprint, CAST(:prepared AS jsonb), :cap, 'running',
+        :convergence_off, :parent, CAST(:history AS jsonb))
 
 -- name: study
-SELECT name, phase, spec, fingerprint, prepared, cap, state, reason, evidence, convergence_off
+SELECT name, phase, spec, fingerprint, prepared, cap, state, reason, evidence, convergence_off, parent, history, noted
 FROM hpo.study WHERE name = :name
 
 -- name: study_names
 SELECT name FROM hpo.study ORDER BY created_at, name
 
+-- name: children
+SELECT name FROM hpo.study WHERE parent = :parent ORDER BY created_at, name
+
+-- name: set_alert_thresholds
+-- They are no part of what is searched, and may change while the study runs.
+UPDATE hpo.study SET spec = jsonb_set(spec, '{alerts}', CAST(:alerts AS jsonb))
+WHERE name = :name AND spec -> 'alerts' IS DISTINCT FROM CAST(:alerts AS jsonb)
+
 -- name: open_studies
--- Fairly: the study that has waited longest for a worker comes first.
-SELECT s.name FROM hpo.study s
-WHERE s.state = 'running' AND (CAST(:only AS text) IS NULL OR s.name = :only)
+SELECT name FROM hpo.study WHERE state = 'running' ORDER BY created_at, name
+
+-- name: open_work
+-- All that an idle worker asks: no lock, and no trial is read to be counted. Fairly: the study that has waited longest
+-- for a worker comes first. `gives`: a trial waits, a slot is free, or all have ended and nobody has said so.
+SELECT s.name,
+       s.state = 'running' AND (
+           open.waiting > 0 OR open.waiting + open.running = 0
+           OR (SELECT count(*) FROM hpo.trial t WHERE t.study = s.name AND t.state <> 'replaced') < s.cap
+       ) AS gives,
+       NOT s.noted OR EXISTS (SELECT FROM hpo.trial t WHERE t.study = s.name AND NOT t.published) AS unsaid,
+       COALESCE(open.holders, '[]') AS holders
+FROM hpo.study s CROSS JOIN LATERAL (
+    SELECT count(*) FILTER (WHERE t.state = 'waiting') AS waiting,
+           count(*) FILTER (WHERE t.state = 'running') AS running,
+           jsonb_agg(jsonb_build_object(
+               'id', w.id, 'place', w.place, 'host', w.host, 'pid', w.pid, 'started', w.started,
+               'has_left', w.left_at IS NOT NULL,
+               'silent_seconds', EXTRACT(
+                   EPOCH FROM clock_timestamp() - GREATEST(w.beat_at, pg_postmaster_start_time()))::float
+           )) FILTER (WHERE w.id IS NOT NULL) AS holders
+    FROM hpo.trial t LEFT JOIN hpo.worker w ON w.id = t.worker AND t.state = 'running'
+    WHERE t.study = s.name AND t.state IN ('waiting', 'running')
+) open
+WHERE (CAST(:only AS text[]) IS NULL OR s.name = ANY (CAST(:only AS text[])))
+  AND (s.state = 'running' OR open.running > 0 OR NOT s.noted
+       OR EXISTS (SELECT FROM hpo.trial t WHERE t.study = s.name AND NOT t.published))
 ORDER BY (SELECT max(t.started_at) FROM hpo.trial t WHERE t.study = s.name) NULLS FIRST, s.name
 
 -- name: change_state
 -- Guarded: only the first of several deciders changes anything.
 UPDATE hpo.study
-SET state = :state, reason = :reason, evidence = CAST(:evidence AS jsonb), changed_at = clock_timestamp()
+SET state = :state, reason = :reason, evidence = CAST(:evidence AS jsonb), changed_at = clock_timestamp(),
+    noted = false
 WHERE name = :name AND state = 'running'
 RETURNING name
 
 -- name: resume_study
 UPDATE hpo.study
 SET state = 'running', reason = :reason, evidence = '{}', cap = :cap, spec = CAST(:spec AS jsonb),
-    fingerprint = :fingerprint, convergence_off = :convergence_off, changed_at = clock_timestamp()
+    fingerprint = :fingerprint, convergence_off = :convergence_off, changed_at = clock_timestamp(), noted = false
 WHERE name = :name
 RETURNING name
 
@@ -42,7 +76,7 @@ RETURNING number
 -- name: trials
 SELECT number, slot, turn, attempt, origin, params, seed, state, design_id, worker, cause, message, score, attributes,
        EXTRACT(EPOCH FROM ended_at - started_at)::float AS seconds
-FROM hpo.trial WHERE study = :study ORDER BY number
+FROM hpo.trial WHERE study = :study AND number >= :first ORDER BY number
 
 -- name: trial
 SELECT number, slot, turn, attempt, origin, params, seed, state, design_id, worker, cause, message, score, attributes,
@@ -80,25 +114,57 @@ SELECT number FROM hpo.trial WHERE study = :study AND NOT published ORDER BY num
 -- name: published
 UPDATE hpo.trial SET published = true WHERE study = :study AND number = :number
 
+-- name: note_again
+UPDATE hpo.study SET noted = false WHERE name = :name
+
+-- name: mark_noted
+-- Only if the study is still as the note says.
+UPDATE hpo.study SET noted = true WHERE name = :name AND state = :state AND cap = :cap
+
 -- name: register_worker
 INSERT INTO hpo.worker (id, place, host, pid, started) VALUES (:id, :place, :host, :pid, :started)
 
 -- name: beat
-UPDATE hpo.worker SET beat_at = clock_timestamp() WHERE id = :id
+UPDATE hpo.worker SET beat_at = clock_timestamp(), vitals = CAST(:vitals AS jsonb)
+WHERE id = :id
+RETURNING leave_asked_at IS NOT NULL AS leave_asked,
+          EXISTS (SELECT FROM hpo.trial t WHERE t.worker = :id AND t.state = 'running') AS holds
 
 -- name: unregister_worker
 UPDATE hpo.worker SET left_at = clock_timestamp() WHERE id = :id
 
+-- name: ask_to_leave
+-- The idle first, then those that came last.
+UPDATE hpo.worker SET leave_asked_at = clock_timestamp()
+WHERE id IN (
+    SELECT w.id FROM hpo.worker w LEFT JOIN hpo.trial t ON t.worker = w.id AND t.state = 'running'
+    WHERE w.left_at IS NULL AND w.leave_asked_at IS NULL AND w.id = ANY (CAST(:among AS text[]))
+    ORDER BY t.number IS NOT NULL, w.registered_at DESC
+    LIMIT :count
+)
+RETURNING id
+
+-- name: raise_alert
+INSERT INTO hpo.alert (host, message) VALUES (:host, :message)
+
+-- name: recent_alerts
+-- Each once, with when it was raised last.
+SELECT host, message, max(raised_at) AS raised_at, count(*) AS times
+FROM hpo.alert WHERE raised_at > clock_timestamp() - interval '24 hours' GROUP BY host, message ORDER BY 3 DESC
+
 -- name: workers
-SELECT w.id, w.place, w.host, w.pid, w.started,
-       EXTRACT(EPOCH FROM clock_timestamp() - w.beat_at)::float AS silent_seconds, t.study, t.number
+SELECT w.id, w.place, w.host, w.pid, w.started, w.vitals, w.leave_asked_at IS NOT NULL AS leave_asked,
+       EXTRACT(EPOCH FROM clock_timestamp() - GREATEST(w.beat_at, pg_postmaster_start_time()))::float AS silent_seconds,
+       t.study, t.number
 FROM hpo.worker w LEFT JOIN hpo.trial t ON t.worker = w.id AND t.state = 'running'
-WHERE w.left_at IS NULL ORDER BY w.registered_at
+WHERE w.left_at IS NULL AND (t.number IS NOT NULL OR w.beat_at > clock_timestamp() - interval '1 hour')
+ORDER BY w.registered_at
 
 -- name: holders
--- The workers of this study's running trials, with whether they have left.
-SELECT t.number, w.id, w.place, w.pid, w.started, w.left_at IS NOT NULL AS has_left,
-       EXTRACT(EPOCH FROM clock_timestamp() - w.beat_at)::float AS silent_seconds
+-- The workers of this study's running trials, with whether they have left. Nobody can beat while the server is down:
+-- silence counts from its start.
+SELECT t.number, w.id, w.place, w.host, w.pid, w.started, w.left_at IS NOT NULL AS has_left,
+       EXTRACT(EPOCH FROM clock_timestamp() - GREATEST(w.beat_at, pg_postmaster_start_time()))::float AS silent_seconds
 FROM hpo.trial t JOIN hpo.worker w ON w.id = t.worker
 WHERE t.study = :study AND t.state = 'running'
 
@@ -126,6 +192,13 @@ FROM hpo.trial WHERE study = :study AND state = 'complete' ORDER BY score DESC, 
 SELECT number, slot, turn, attempt, origin, params, seed, state, design_id, worker, cause, message, score, attributes,
        EXTRACT(EPOCH FROM ended_at - started_at)::float AS seconds
 FROM hpo.trial WHERE study = :study AND state = 'complete' ORDER BY score, number LIMIT 1
+
+-- name: repeated_failures
+-- How often trials ended badly for one and the same reason, the last line of what they said.
+SELECT cause, substring(message FROM '[^\n]*$') AS reason, count(*) AS times, max(number) AS latest
+FROM hpo.trial
+WHERE study = :study AND cause IN ('failed', 'out_of_memory', 'diverged', 'lost') AND state IN ('failed', 'replaced')
+GROUP BY 1, 2 HAVING count(*) >= :at_least ORDER BY 3 DESC LIMIT 3
 
 -- name: open_designs
 SELECT attributes ->> 'design' AS design FROM hpo.trial

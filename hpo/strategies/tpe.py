@@ -15,6 +15,9 @@ from optuna.trial import TrialState as OptunaState
 from hpo.records import TrialRecord, TrialState
 from studies.spec import Direction
 
+# A study for every proposal is nothing to tell people of.
+optuna.logging.set_verbosity(optuna.logging.WARNING)
+
 _STATES = {
     TrialState.COMPLETE: OptunaState.COMPLETE,
     TrialState.PRUNED: OptunaState.PRUNED,

@@ -1,13 +1,15 @@
 """A Postgres on TCP with a password: shared by machines, and its password never shown."""
 
 import os
+import time
 from collections import Counter
 
 import optuna
+import psutil
 import pytest
 from command import Command
 from optuna.trial import TrialState as OptunaState
-from servers import PASSWORD, TcpPostgres
+from servers import PASSWORD, TcpPostgres, eventually
 
 from hpo.settings import load_settings
 from hpo.storage import open_storage
@@ -56,3 +58,26 @@ def test_a_refused_password_is_one_line_without_the_password(hpo: Command, tcp_p
 
 
 PASSWORD_NOT_TAKEN = "not-the-password"
+
+
+def test_the_password_is_nowhere_that_a_person_looks(hpo: Command, tcp_postgres: TcpPostgres) -> None:
+    shared = Command(hpo.home, hpo.directory, tcp_postgres.url_of(tcp_postgres.new_database()))
+    shared.json("run", shared.write("shared.yaml", SPEC), "--workers", "0")
+    fleet = shared.start("fleet", "up", "--workers", "2", HPO_BEAT_SECONDS="0.5", HPO_LOST_AFTER_SECONDS="5")
+    commands: set[str] = set()
+    while shared.json("status", "shared")["state"] == "running":
+        commands |= {" ".join(process.info["cmdline"] or ()) for process in psutil.process_iter(["cmdline"])}
+    # A worker that loses the database says so, and what the driver says may hold more than it should.
+    tcp_postgres.stop()
+    time.sleep(2)
+    tcp_postgres.start()
+    assert eventually(lambda: shared.run("fleet", "drain", "2").code == 0)
+    out, err = fleet.communicate(timeout=60)
+    assert "the database is away" in err
+    assert any("hpo.fork_server" in command for command in commands)
+    logs = [path.read_text() for path in (hpo.home / "logs").iterdir()]
+    shown = [shared.run(*command).out for command in (["status"], ["status", "--json"], ["metrics", "--once"])]
+    with open_storage(load_settings({}), shared.storage) as storage:
+        study = storage.optuna.get_study_id_from_name("shared")
+        stored = [storage.optuna.get_study_system_attrs(study), storage.optuna.get_study_user_attrs(study)]
+    assert all(hidden(text) for text in [out, err, *commands, *logs, *shown, str(stored)])

@@ -36,8 +36,8 @@ def complete_by_design(trials: list[FrozenTrial]) -> Counter[int]:
 
 
 @contextmanager
-def running(hpo: Command, *arguments: str) -> Iterator[subprocess.Popen[str]]:
-    process = hpo.start(*arguments)
+def running(hpo: Command, *arguments: str, **variables: str) -> Iterator[subprocess.Popen[str]]:
+    process = hpo.start(*arguments, **variables)
     try:
         yield process
     finally:
@@ -127,7 +127,7 @@ def test_ctrl_c_leaves_cleanly_and_says_how_to_go_on(hpo: Command) -> None:
         process.send_signal(signal.SIGINT)
         _, err = process.communicate(timeout=30)
     assert process.returncode == 130
-    assert err.strip().splitlines()[-1].startswith("interrupted; every trial under way waits again: `")
+    assert err.strip().splitlines()[-1].startswith("interrupted; the trials that had not ended wait again: `")
     assert "Traceback" not in err
     found = hpo.json("status", "quick")
     assert found["trials"]["running"] == 0
@@ -204,9 +204,9 @@ def test_stop_and_resume(hpo: Command) -> None:
 
 
 def test_a_worker_ends_its_trial_on_sigterm_and_gives_it_back_on_the_second(hpo: Command) -> None:
-    hpo.json("run", spec(hpo, trials=18, objective="slow"), "--workers", "0")
-    for signals, complete in ((1, 1), (2, 1)):
-        with running(hpo, "worker", "--study", "quick") as process:
+    hpo.json("run", spec(hpo, trials=18), "--workers", "0")
+    for signals, complete, seconds in ((1, 1, "4"), (2, 1, "60")):
+        with running(hpo, "worker", "--study", "quick", TRIAL_SECONDS=seconds) as process:
             deadline = time.monotonic() + 60
             while hpo.json("status", "quick")["trials"]["running"] == 0:
                 assert time.monotonic() < deadline
@@ -240,7 +240,14 @@ def test_the_final_output_is_a_table_the_reason_and_what_to_type_next(hpo: Comma
     assert "18/18" in ended.err
 
 
-@pytest.mark.parametrize("command", ["run", "worker", "status", "stop", "resume", "reap", "schema", "db url"])
+@pytest.mark.parametrize(
+    "command",
+    [
+        *("run", "phase2", "worker", "fleet up", "fleet drain", "status", "metrics", "dashboard"),
+        *("stop", "resume", "reap", "schema"),
+        *("db url", "db backup", "db restore", "db upgrade"),
+    ],
+)
 def test_every_command_has_help_with_an_example(hpo: Command, command: str) -> None:
     ended = hpo.run(*command.split(), "--help")
     assert ended.code == 0

@@ -4,6 +4,7 @@ import math
 import uuid
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 
 import optuna
 import pytest
@@ -50,7 +51,7 @@ def storage(server: embedded.EmbeddedServer) -> Iterator[Storage]:
 def make(storage: Storage, **values: object) -> tuple[Claims, Control]:
     spec = make_spec(**values)
     study = ensure_study(storage, spec, Prepared(architecture_values(spec)))
-    return Claims(storage, study, lambda worker: is_dead(worker, 60)), Control(storage.engine)
+    return Claims(storage, study, lambda worker: is_dead(worker, 60), Path("/nonexistent")), Control(storage.engine)
 
 
 def register(control: Control, **values: object) -> str:

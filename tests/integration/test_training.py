@@ -2,7 +2,8 @@
 
 import warnings
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -13,16 +14,27 @@ import torch
 from budgets import Architecture
 from studies.data.examples import load_example
 from studies.data.panel import Panel, build_panel, cut_before_test
-from studies.declaration import architecture_values, derive
+from studies.declaration import architecture_values, derive, supplement
 from studies.families import FAMILIES, WindowShape
 from studies.objective import DivergedError, PrunedError, TrialContext
 from studies.preparation import open_panel, prepare_prices, window_shape
 from studies.reading import read_spec
 from studies.spec import Spec
-from studies.training import TrainingWindows, WindowClassifier, Windows, score
+from studies.training import WindowClassifier, score
+from studies.windows import BatchSizes, TrainingWindows, Windows, batch_sizes
 
 TRAINING = {"max_steps": 6, "effective_batch": 8, "check_every": 3}
 PARAMS = {"budget": "750k", "style": "shallow", "dropout": 0.1, "learning_rate": 1e-3, "weight_decay": 1e-3}
+
+
+@dataclass(frozen=True)
+class Best:
+    """The best trial of Phase 1."""
+
+    number: int
+    params: dict[str, Any]
+    seed: int
+    score: float
 
 
 @pytest.fixture(autouse=True)
@@ -81,12 +93,59 @@ def test_a_trial_records_its_scores_and_what_it_really_did(cache: Path, tmp_path
 
 
 def test_the_micro_batch_does_not_change_which_windows_an_optimizer_step_sees(cache: Path, tmp_path: Path) -> None:
-    whole, parts = make_spec(), make_spec(micro_batch=2)
-    windows = Windows(panel_of(whole, cache, tmp_path))
-    one = next(iter(TrainingWindows(windows, whole.training, seed=1)))
-    four = [batch for batch, _ in zip(TrainingWindows(windows, parts.training, seed=1), range(4), strict=False)]
+    windows = Windows(panel_of(make_spec(), cache, tmp_path))
+    one = next(iter(TrainingWindows(windows, BatchSizes(8, 8), seed=1)))
+    four = list(islice(TrainingWindows(windows, BatchSizes(8, 2), seed=1), 4))
     assert torch.equal(one[1], torch.cat([targets for _, targets in four]))
     assert torch.equal(one[0]["futr_exog"], torch.cat([inputs["futr_exog"] for inputs, _ in four]))
+
+
+def test_windows_go_on_after_the_steps_that_are_done(cache: Path, tmp_path: Path) -> None:
+    windows, sizes = Windows(panel_of(make_spec(), cache, tmp_path)), BatchSizes(8, 4)
+    begun = list(islice(TrainingWindows(windows, sizes, seed=1), 8))
+    resumed = list(islice(TrainingWindows(windows, sizes, seed=1, steps_done=3), 2))
+    for (inputs, targets), (same_inputs, same_targets) in zip(begun[6:], resumed, strict=True):
+        assert torch.equal(targets, same_targets)
+        assert torch.equal(inputs["futr_exog"], same_inputs["futr_exog"])
+
+
+@pytest.mark.parametrize(
+    ("searched", "micro_batch", "expected"),
+    [
+        (None, None, BatchSizes(24, 24)),
+        (None, 6, BatchSizes(24, 6)),
+        (8, None, BatchSizes(8, 8)),
+        (8, 12, BatchSizes(8, 8)),
+        (16, 12, BatchSizes(16, 4)),
+        (256, 12, BatchSizes(256, 4)),
+    ],
+)
+def test_the_micro_batch_divides_the_batch_that_phase_2_searches(
+    searched: int | None, micro_batch: int | None, expected: BatchSizes
+) -> None:
+    params = {} if searched is None else {"effective_batch": searched}
+    training = make_spec(effective_batch=24, micro_batch=micro_batch).training
+    assert batch_sizes(params, training) == expected
+
+
+def test_phase_2_trains_with_the_heads_and_the_batch_that_it_searches(
+    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    best = Best(0, {**PARAMS, "dropout": 0.1}, 1, 0.6)
+    spec = supplement(make_spec(micro_batch=4, max_steps=3), "750k", best, trials=30)
+    seen: list[int] = []
+
+    def note(model: WindowClassifier, _optimizer: torch.optim.Optimizer) -> None:
+        seen.append(model.windows_seen)
+
+    monkeypatch.setattr(WindowClassifier, "on_before_optimizer_step", note)
+    given = {"n_heads_log2": 1, "learning_rate": 1e-3, "weight_decay": 1e-3, "effective_batch_log2": 5}
+    params = {**given, **derive(given, architecture_values(spec))}
+    assert (params["n_heads"], params["effective_batch"]) == (2, 32)
+    context = context_of(spec, cache, tmp_path)
+    score(params, context)
+    assert seen == [32, 64, 96]
+    assert (context.attributes["effective_batch"], context.attributes["micro_batch"]) == (32, 4)
 
 
 def test_accumulating_micro_batches_gives_the_same_score(cache: Path, tmp_path: Path) -> None:
@@ -108,6 +167,12 @@ def test_a_trial_that_is_told_to_stop_is_pruned(cache: Path, tmp_path: Path) -> 
     spec = make_spec()
     with pytest.raises(PrunedError, match="step 3"):
         train(spec, context_of(spec, cache, tmp_path, send=lambda *_: True))
+
+
+def test_a_trial_that_is_told_to_stop_at_its_last_step_ends_with_its_score(cache: Path, tmp_path: Path) -> None:
+    spec = make_spec()
+    context = context_of(spec, cache, tmp_path, send=lambda _, step: step == 6)
+    assert train(spec, context) == context.attributes["auc"]
 
 
 def test_a_diverging_loss_ends_the_trial_as_diverged(cache: Path, tmp_path: Path) -> None:

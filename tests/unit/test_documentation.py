@@ -8,18 +8,28 @@ from pathlib import Path
 import pytest
 
 import budgets
-from hpo.cli import app, db
+from hpo.cli import app, db, fleet
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text()
-COMMANDS = [name for name in [*app, *(f"db {name}" for name in db)] if not name.split()[-1].startswith("-")]
+GROUPS = {"db": db, "fleet": fleet}
+NAMES = [*app, *(f"{group} {name}" for group, commands in GROUPS.items() for name in commands)]
+COMMANDS = [name for name in NAMES if not name.split()[-1].startswith("-") and name not in GROUPS]
 
 
 def test_the_commands_are_these_until_they_are_changed_on_purpose() -> None:
-    assert sorted(set(COMMANDS) - {"db"}) == [
+    assert sorted(COMMANDS) == [
+        "dashboard",
+        "db backup",
+        "db restore",
         "db start",
         "db stop",
+        "db upgrade",
         "db url",
+        "fleet drain",
+        "fleet up",
+        "metrics",
+        "phase2",
         "reap",
         "resume",
         "run",
@@ -30,7 +40,7 @@ def test_the_commands_are_these_until_they_are_changed_on_purpose() -> None:
     ]
 
 
-@pytest.mark.parametrize("command", [name for name in COMMANDS if name != "db"])
+@pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_is_in_the_readme(command: str) -> None:
     first, _, last = command.partition(" ")
     assert f"hpo {first}" in README
@@ -48,15 +58,20 @@ def test_the_public_names_of_budgets_are_pinned() -> None:
     assert budgets.__all__ == [
         "BUDGET_CONFIGS",
         "DEFAULT_REGULARIZATION",
+        "PHASE2_RANGES",
         "STYLES",
         "Architecture",
         "BudgetError",
+        "Corner",
         "ForcedConfiguration",
         "InputError",
         "Regularization",
+        "SupplementaryConfiguration",
+        "SupplementaryRanges",
         "compute_budget_aware_extremes",
         "estimate_parameters",
         "format_budget",
+        "generate_corners",
         "generate_forced_configs",
         "parse_budget",
     ]

@@ -1,0 +1,56 @@
+"""What a trial keeps on this machine's disk: its files, its checkpoint, and its score until that is written.
+
+The score is kept because the database may be away for hours when a trial of days ends, and because its worker may
+die in the moment between.
+"""
+
+import json
+import os
+import shutil
+from dataclasses import asdict
+from pathlib import Path
+
+from hpo.records import Cause, Outcome, TrialRecord
+
+_OUTCOME = "outcome.json"
+
+
+def artifacts_directory(home: Path, study: str, number: int) -> Path:
+    """Where a trial keeps its files."""
+    return home / "artifacts" / study / f"{number:05d}"
+
+
+def checkpoint_directory(home: Path, study: str, slot: int) -> Path:
+    """Where all attempts at one configuration find what the last one saved."""
+    return home / "checkpoints" / study / f"slot-{slot:05d}"
+
+
+def keep_outcome(directory: Path, worker: str, outcome: Outcome) -> None:
+    """Put an outcome on the disk for good: it is there after a power cut."""
+    partial = directory / f"{_OUTCOME}.part"
+    with partial.open("w") as file:
+        json.dump({"worker": worker, **asdict(outcome)}, file)
+        file.flush()
+        os.fsync(file.fileno())
+    partial.replace(directory / _OUTCOME)
+
+
+def kept_outcome(home: Path, study: str, trial: TrialRecord) -> Outcome | None:
+    """Return the outcome that a trial's process kept for the worker that holds it, if it got that far."""
+    try:
+        kept = json.loads((artifacts_directory(home, study, trial.number) / _OUTCOME).read_text())
+    except (OSError, ValueError):
+        return None
+    if kept.pop("worker") != trial.worker:
+        return None
+    return Outcome(**{**kept, "cause": Cause(kept["cause"]) if kept["cause"] else None})
+
+
+def forget_outcome(home: Path, study: str, number: int) -> None:
+    """Remove what was kept: it is written now."""
+    (artifacts_directory(home, study, number) / _OUTCOME).unlink(missing_ok=True)
+
+
+def forget_checkpoint(home: Path, study: str, slot: int) -> None:
+    """Remove what the attempts at a configuration saved: it has ended for good."""
+    shutil.rmtree(checkpoint_directory(home, study, slot), ignore_errors=True)

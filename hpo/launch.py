@@ -1,0 +1,366 @@
+"""Starting work: Phase 1, Phase 2, a worker, a fleet. What only looks or steers is in `hpo.app`."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from typing import Any
+
+from hpo import control as control_schema
+from hpo.control import Control
+from hpo.fleet import Fleet, available_cores, workers_that_fit
+from hpo.fleet_log import FleetLog
+from hpo.fork_server import ForkServer, call
+from hpo.monitor import Status
+from hpo.output import count
+from hpo.phase1 import check_same_data, check_stored, ensure_study
+from hpo.phase2 import Phase2Options, Phase2Plan, plan_phase2
+from hpo.presence import this_host
+from hpo.records import StudyRecord, StudyState, TrialRecord
+from hpo.run_view import RunView
+from hpo.service import Service, is_untouched, open_existing, open_service
+from hpo.settings import Settings
+from hpo.stopping import StopSignals, obeying_signals
+from hpo.storage import advisory_lock, masked, open_storage
+from hpo.worker import DATABASE_AWAY, WorkerOptions, run_worker
+from studies.declaration import Derived, Design, Prepared, architecture_values, declare, derive
+from studies.spaces import describe
+from studies.spec import Spec
+
+_LOOK_SECONDS = 0.5
+_PRELOAD_SERVICE = "hpo.preload"
+
+
+@dataclass(frozen=True)
+class Result:
+    """How a study stood when its run ended."""
+
+    status: Status
+    trials: tuple[TrialRecord, ...]
+    interrupted: bool = False
+    fault: str = ""
+
+
+def plan(spec: Spec, settings: Settings, storage_url: str | None) -> dict[str, Any]:
+    """Return what a run would do, without writing anything: the object of `hpo run --dry-run --json`."""
+    _check_storage(spec, settings, storage_url)
+    declaration = declare(spec)
+    with ForkServer(declaration.preload) as server:
+        server.wait_until_ready()
+        prepared = _prepare(server, spec, settings, dry=True)
+        speed = call(server.address, "studies.cost:measure_speed") if spec.uses_prices else None
+    forced = [_forced_row(design, prepared) for design in declaration.forced]
+    return {
+        "study": spec.name,
+        "cap": spec.trials,
+        "forced": forced,
+        "space": {name: describe(distribution) for name, distribution in declaration.space.items()},
+        "cost": _cost(spec, prepared, forced, speed),
+        "data": dict(prepared.sizes),
+        "notices": list(prepared.notices),
+        "spec": spec.as_json(),
+    }
+
+
+def run(spec: Spec, settings: Settings, storage_url: str | None, workers: int | None, view: RunView) -> Result:
+    """Run Phase 1 until it has converged, finished or been stopped; `workers=0` only creates the study.
+
+    Raises:
+        InputError: the data, the objective, the storage or a stored study forbid it; nothing was written.
+    """
+    _check_storage(spec, settings, storage_url)
+    with _server_for([spec], view) as server:
+        with view.working("reading the data"):
+            prepared = _prepare(server, spec, settings, dry=False)
+        for notice in prepared.notices:
+            view.notice(notice)
+        with open_service(settings, storage_url) as service:
+            study = ensure_study(service.storage, spec, prepared)
+            return _work_on(service, server, [study], workers, storage_url, view)[0]
+
+
+def plan_supplement(
+    name: str, settings: Settings, storage_url: str | None, options: Phase2Options
+) -> tuple[Phase2Plan, list[dict[str, Any]]]:
+    """Return the ranking of the budgets and what `hpo phase2` would make, without writing anything."""
+    with open_existing(settings, storage_url, name) as service:
+        planned = plan_phase2(service.control, service.find(name), options)
+        return planned, [_supplement_row(service.control, spec, history) for spec, history in planned.studies]
+
+
+def supplement(
+    name: str,
+    settings: Settings,
+    storage_url: str | None,
+    options: Phase2Options,
+    workers: int | None,
+    view: RunView,
+    show: Callable[[Phase2Plan, list[dict[str, Any]]], None],
+) -> list[Result]:
+    """Make the studies of Phase 2, once however often and by whomever this is called, and work on them.
+
+    Raises:
+        InputError: Phase 1 has not ended, a budget has no complete trial, or the data has changed; nothing was written.
+    """
+    with open_existing(settings, storage_url, name) as service:
+        parent = service.find(name)
+        # To refuse before anything heavy is loaded.
+        specs = [spec for spec, _ in plan_phase2(service.control, parent, options).studies]
+        with _server_for(specs, view) as server:
+            planned, made = _make_supplements(service, server, parent, options, view)
+            rows = [_supplement_row(service.control, spec, history) for spec, history in planned.studies]
+            show(planned, rows)
+            return _work_on(service, server, made, workers, storage_url, view)
+
+
+def _make_supplements(
+    service: Service, server: ForkServer, parent: StudyRecord, options: Phase2Options, view: RunView
+) -> tuple[Phase2Plan, list[StudyRecord]]:
+    """Plan and make the studies of Phase 2 under a lock: the second of two callers finds what the first has made."""
+    with (
+        service.storage.engine.connect() as connection,
+        advisory_lock(connection, f"hpo phase2 {parent.name}"),
+        view.working("reading the data"),
+    ):
+        planned = plan_phase2(service.control, parent, options)
+        prepared = [_prepare(server, spec, service.settings, dry=False) for spec, _ in planned.studies]
+        for each in prepared:
+            check_same_data(parent, each)
+        made = [
+            ensure_study(service.storage, spec, each, history)
+            for (spec, history), each in zip(planned.studies, prepared, strict=True)
+        ]
+        service.control.note_again(parent.name)
+    service.claims(parent.name).publish()
+    return planned, made
+
+
+def work(
+    settings: Settings,
+    storage_url: str | None,
+    *,
+    studies: Sequence[str],
+    idle_exit: float | None,
+    max_trials: int | None,
+) -> int:
+    """Run one long-lived worker in this process; return how many trials it ended."""
+    stop = StopSignals()
+    with obeying_signals(stop.terminate):
+        with open_service(settings, storage_url) as service:
+            preload = _preload_for(service, studies)
+        with ForkServer((*preload, _PRELOAD_SERVICE)) as server:
+            server.wait_until_ready()
+            options = WorkerOptions(
+                storage_url=storage_url,
+                fork_address=server.address,
+                studies=tuple(studies),
+                threads=available_cores(),
+                idle_exit=idle_exit,
+                max_trials=max_trials,
+            )
+            return run_worker(options, settings, stop)
+
+
+def fleet_up(
+    settings: Settings,
+    storage_url: str | None,
+    workers: int | None,
+    *,
+    studies: Sequence[str],
+    idle_exit: float | None,
+    json_log: bool,
+    say: Callable[[str], None],
+) -> str:
+    """Run a fleet until it is told to go or all its workers have left; return what went wrong, or nothing."""
+    stop = StopSignals()
+    with obeying_signals(stop.terminate), open_service(settings, storage_url) as service:
+        size = workers_that_fit(_largest_open(service, studies)) if workers is None else workers
+        with ForkServer((*_preload_for(service, studies), _PRELOAD_SERVICE)) as server:
+            server.wait_until_ready()
+            options = WorkerOptions(
+                storage_url=storage_url,
+                fork_address=server.address,
+                studies=tuple(studies),
+                threads=max(1, available_cores() // size),
+                idle_exit=idle_exit,
+            )
+            logs = settings.home / "logs"
+            say(
+                f"{count(size, 'worker')} with {count(options.threads, 'thread')} each; logs in {logs}; "
+                "`hpo fleet drain N` lets N leave, Ctrl-C all"
+            )
+            log = FleetLog(logs, as_json=json_log)
+            fleet = Fleet(server, options, settings, size, log=log.line, alert=_alerter(service))
+            while fleet.size:
+                fleet.watch(_LOOK_SECONDS)
+                if fleet.obey(stop):
+                    say(_farewell(stop, settings))
+        return fleet.fault
+
+
+def _work_on(
+    service: Service,
+    server: ForkServer,
+    studies: Sequence[StudyRecord],
+    workers: int | None,
+    storage_url: str | None,
+    view: RunView,
+) -> list[Result]:
+    """Work on these studies with local workers until each has ended."""
+    is_open = any(study.state is StudyState.RUNNING for study in studies)
+    fitting = workers_that_fit(max(map(_largest, studies))) if workers is None else workers
+    size = fitting if is_open else 0
+    options = WorkerOptions(
+        storage_url=storage_url,
+        fork_address=server.address,
+        studies=tuple(study.name for study in studies),
+        prepared=True,
+        threads=max(1, available_cores() // max(1, size)),
+        until_done=True,
+    )
+    for study in studies:
+        view.say(_opening_line(study, service, options, size))
+    fleet = Fleet(server, options, service.settings, size, alert=_alerter(service))
+    interrupted = _supervise(service, studies, fleet, view)
+    results = []
+    for study in studies:
+        service.claims(study.name).settle()
+        trials = tuple(service.control.trials(study.name))
+        results.append(Result(service.status(study.name), trials, interrupted, fleet.fault))
+    return results
+
+
+def _supervise(service: Service, studies: Sequence[StudyRecord], fleet: Fleet, view: RunView) -> bool:
+    """Show the progress until the workers have left; return whether they were told to."""
+
+    def statuses() -> list[Status]:
+        return [service.status(study.name) for study in studies]
+
+    stop, trials = StopSignals(), service.control.trials
+    with obeying_signals(stop.terminate), view.watching(_score_name(studies[0]), statuses, trials) as show:
+        while fleet.size:
+            fleet.watch(_LOOK_SECONDS)
+            if fleet.obey(stop):
+                view.say(_farewell(stop, service.settings))
+            # The workers wait for a database that is away; so does the display.
+            with suppress(*DATABASE_AWAY):
+                show()
+        show()
+    return stop.suspend.is_set()
+
+
+def _farewell(stop: StopSignals, settings: Settings) -> str:
+    if stop.abandon.is_set():
+        return "giving the trials under way back at once"
+    return (
+        f"leaving: trials under way have {settings.grace_seconds:g} s to end or to save themselves; "
+        "once more gives them back at once"
+    )
+
+
+def _alerter(service: Service) -> Callable[[str], None]:
+    def alert(message: str) -> None:
+        with suppress(*DATABASE_AWAY):
+            service.control.raise_alert(this_host(), message)
+
+    return alert
+
+
+@contextmanager
+def _server_for(specs: Iterable[Spec], view: RunView) -> Iterator[ForkServer]:
+    modules = [module for spec in specs for module in declare(spec).preload]
+    with ForkServer((*dict.fromkeys(modules), _PRELOAD_SERVICE)) as server:
+        with view.working("loading"):
+            server.wait_until_ready()
+        yield server
+
+
+def _score_name(study: StudyRecord) -> str:
+    return declare(Spec.model_validate(study.spec)).score_name
+
+
+def _opening_line(study: StudyRecord, service: Service, options: WorkerOptions, size: int) -> str:
+    storage = service.storage
+    where = "the embedded Postgres" if storage.embedded else masked(storage.url)
+    forced = len(declare(Spec.model_validate(study.spec)).forced)
+    return (
+        f"{study.name}: at most {study.cap} trials, {forced} of them forced; "
+        f"{count(size, 'worker')} with {count(options.threads, 'thread')} each; stored in {where}"
+    )
+
+
+def _prepare(server: ForkServer, spec: Spec, settings: Settings, *, dry: bool) -> Prepared:
+    home = None if dry else settings.home
+    prepared: Prepared = call(server.address, "hpo.trial:prepare", declare(spec).preparation, spec, home)
+    return prepared
+
+
+def _largest(study: StudyRecord) -> int:
+    return max((rule["values"].get("exact_params", 0) for rule in study.prepared.get("derived", ())), default=0)
+
+
+def _largest_open(service: Service, names: Sequence[str]) -> int:
+    found = [service.find(name) for name in names or service.control.open_studies()]
+    return max(map(_largest, found), default=0)
+
+
+def _preload_for(service: Service, names: Sequence[str]) -> tuple[str, ...]:
+    studies = [service.find(name) for name in names or service.control.open_studies()]
+    modules = [m for study in studies for m in declare(Spec.model_validate(study.spec)).preload]
+    # A study that comes later may train on prices: be ready for it unless only some are asked for.
+    return tuple(dict.fromkeys(modules if names else [*modules, "studies.training"]))
+
+
+def _check_storage(spec: Spec, settings: Settings, storage_url: str | None) -> None:
+    """Refuse a storage or a stored study that forbids this one, before torch is loaded or anything written."""
+    if is_untouched(settings, storage_url):
+        return
+    with open_storage(settings, storage_url) as storage:
+        if control_schema.exists(storage.engine):
+            stored = Control(storage.engine).study(spec.name)
+            if stored is not None:
+                check_stored(stored, spec)
+
+
+def _supplement_row(control: Control, spec: Spec, history: Sequence[object]) -> dict[str, Any]:
+    """Return a study of Phase 2 as `hpo phase2 --json` shows it."""
+    stored, declaration = control.study(spec.name), declare(spec)
+    rules = None if stored is None else stored.prepared["derived"]
+    prepared = Prepared(architecture_values(spec) if rules is None else tuple(Derived(**rule) for rule in rules))
+    return {
+        "name": spec.name,
+        "budget": spec.budgets[0],
+        "forced": [_forced_row(design, prepared) for design in declaration.forced],
+        "imported": len(history),
+        "cap": spec.trials if stored is None else stored.cap,
+        "exists": stored is not None,
+        "space": {name: describe(distribution) for name, distribution in declaration.space.items()},
+    }
+
+
+def _forced_row(design: Design, prepared: Prepared) -> dict[str, Any]:
+    derived = derive(design.params, prepared.derived)
+    return {
+        "id": design.id,
+        "name": design.name,
+        "group": design.group,
+        **design.params,
+        "exact_params": None,
+        **derived,
+    }
+
+
+def _cost(
+    spec: Spec, prepared: Prepared, forced: Sequence[dict[str, Any]], speed: float | None
+) -> dict[str, Any] | None:
+    """Return operations of the whole study and how long a plain matrix product of this machine takes for them."""
+    all_flops = [rule.values["flops"] for rule in prepared.derived if "flops" in rule.values]
+    if not all_flops or speed is None:
+        return None
+    forced_flops = sum(row["flops"] for row in forced)
+    sampled_flops = (spec.trials - len(forced)) * sum(all_flops) / len(all_flops)
+    return {
+        "forced_flops": forced_flops,
+        "sampled_flops": round(sampled_flops),
+        "machine_flops_per_second": round(speed),
+        "least_hours": round((forced_flops + sampled_flops) / speed / 3600, 3),
+    }

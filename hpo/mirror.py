@@ -1,0 +1,135 @@
+"""A study as Optuna's tables hold it: what the dashboard, and any user of Optuna, sees.
+
+The control schema decides; this mirror is told. It also holds the queue, because trials that a user enqueues with
+Optuna wait there.
+"""
+
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from typing import Any
+
+import optuna
+from optuna.distributions import BaseDistribution
+from optuna.trial import FrozenTrial, Trial
+from optuna.trial import TrialState as OptunaState
+
+from hpo.records import TrialRecord, TrialState
+from hpo.storage import Storage
+
+_STATES = {
+    TrialState.COMPLETE: OptunaState.COMPLETE,
+    TrialState.PRUNED: OptunaState.PRUNED,
+    TrialState.FAILED: OptunaState.FAIL,
+    TrialState.REPLACED: OptunaState.FAIL,
+}
+
+
+class Mirror:
+    """One study in Optuna's tables."""
+
+    def __init__(self, storage: Storage, name: str, seed: int) -> None:
+        self._storage = storage.optuna
+        # Parameters are never Optuna's to choose: every trial is enqueued with all of them.
+        sampler = optuna.samplers.RandomSampler(seed)
+        self._study = optuna.load_study(study_name=name, storage=storage.optuna, sampler=sampler)
+        self._study_id = storage.optuna.get_study_id_from_name(name)
+
+    def waiting(self) -> list[FrozenTrial]:
+        """Return the trials in the queue."""
+        return self._study.get_trials(deepcopy=False, states=(OptunaState.WAITING,))
+
+    def running(self) -> list[FrozenTrial]:
+        """Return the trials that Optuna believes to be running."""
+        return self._study.get_trials(deepcopy=False, states=(OptunaState.RUNNING,))
+
+    def waiting_number(self, trial: TrialRecord) -> int | None:
+        """Return the number of the waiting trial of this slot and turn, if it is there already."""
+        for frozen in self.waiting():
+            if (frozen.user_attrs.get("slot"), frozen.user_attrs.get("turn")) == (trial.slot, trial.turn):
+                return frozen.number
+        return None
+
+    def enqueue(self, trial: TrialRecord) -> None:
+        """Put a trial into the queue."""
+        enqueue(self._study, trial)
+
+    def ask(self, space: Mapping[str, BaseDistribution]) -> Trial:
+        """Take the trial that has waited longest."""
+        return self._study.ask(fixed_distributions=dict(space))
+
+    def discard(self, number: int, cause: str | None = None) -> None:
+        """End a trial that has no slot."""
+        if cause is not None:
+            self._storage.set_trial_user_attr(self._trial_id(number), "cause", cause)
+        self._study.tell(number, state=OptunaState.FAIL)
+
+    def report(self, number: int, value: float, step: int) -> None:
+        """Pass an intermediate value on."""
+        self._storage.set_trial_intermediate_value(self._trial_id(number), step, value)
+
+    def set_attribute(self, number: int, key: str, value: object) -> None:
+        """Store a value with a trial that has not ended."""
+        self._storage.set_trial_user_attr(self._trial_id(number), key, value)
+
+    def tell(self, trial: TrialRecord) -> None:
+        """Say how a trial ended; saying it again changes nothing."""
+        trial_id = self._trial_id(trial.number)
+        known = self._storage.get_trial(trial_id).user_attrs
+        # Another worker may be telling the same: whoever comes first has set all attributes before it ends the trial.
+        with suppress(optuna.exceptions.UpdateFinishedTrialError):
+            for key, value in ended_attributes(trial).items():
+                if known.get(key) != value:
+                    self._storage.set_trial_user_attr(trial_id, key, value)
+            self._study.tell(trial.number, trial.score, _STATES[trial.state], skip_if_finished=True)
+
+    def note(self, text: str) -> None:
+        """Put a text in Markdown on the study's page of the dashboard."""
+        from optuna_dashboard import save_note
+
+        save_note(self._study, text)
+
+    def _trial_id(self, number: int) -> int:
+        return self._storage.get_trial_id_from_study_id_trial_number(self._study_id, number)
+
+
+def enqueue(study: optuna.Study, trial: TrialRecord) -> None:
+    """Put a trial into Optuna's queue, with everything about it that is known before it runs."""
+    attributes = {
+        "origin": trial.origin.value,
+        "slot": trial.slot,
+        "turn": trial.turn,
+        "attempt": trial.attempt,
+        "seed": trial.seed,
+        **trial.attributes,
+    }
+    if trial.design_id is not None:
+        attributes["design_id"] = int(trial.design_id) if trial.design_id.isdigit() else trial.design_id
+    study.enqueue_trial(dict(trial.params), user_attrs=attributes)
+
+
+def import_history(
+    study: optuna.Study, history: Sequence[Mapping[str, Any]], space: Mapping[str, BaseDistribution]
+) -> None:
+    """Show trials of another study as complete ones, each once."""
+    present = {trial.user_attrs.get("imported_from") for trial in study.get_trials(deepcopy=False)}
+    for entry in history:
+        if entry["imported_from"] not in present:
+            attributes = {"origin": "imported", "imported_from": entry["imported_from"], "seed": entry["seed"]}
+            study.add_trial(
+                optuna.trial.create_trial(
+                    value=entry["score"],
+                    params=dict(entry["params"]),
+                    distributions=dict(space),
+                    user_attrs=attributes,
+                )
+            )
+
+
+def ended_attributes(trial: TrialRecord) -> dict[str, Any]:
+    """Return what Optuna is told about an ended trial, beside its score."""
+    attributes = dict(trial.attributes)
+    if trial.seconds is not None:
+        attributes["seconds"] = round(trial.seconds, 3)
+    if trial.cause is not None:
+        attributes |= {"cause": trial.cause.value, "message": trial.message[-2000:]}
+    return attributes

@@ -1,0 +1,61 @@
+"""The note on a study's page of the dashboard: what it is, how it stands, and what to type next."""
+
+from collections.abc import Iterator, Sequence
+
+from hpo.records import Counts, StudyRecord, StudyState
+
+
+def note_text(study: StudyRecord, counts: Counts, children: Sequence[str]) -> str:
+    """Return the note in Markdown; it holds nothing that changes while the study runs."""
+    return "\n".join(_paragraphs(study, counts, children)) + "\n"
+
+
+def _paragraphs(study: StudyRecord, counts: Counts, children: Sequence[str]) -> Iterator[str]:
+    yield _what_it_is(study)
+    yield ""
+    reason = f": {study.reason}" if study.reason else ""
+    yield f"**{study.state.value.capitalize()}**{reason}."
+    if study.state is StudyState.RUNNING:
+        yield f"The cap is {study.cap} trials; `hpo status {study.name}` counts them."
+    else:
+        yield f"Of {counts.cap} trials, {counts.complete} are complete and {counts.failed} failed for good."
+    if children:
+        yield ""
+        yield f"Phase 2 goes on in {', '.join(f'`{name}`' for name in children)}."
+    yield ""
+    yield "Next:"
+    yield ""
+    for command, meaning in next_commands(study, children):
+        yield f"- `{command}` – {meaning}"
+
+
+def _what_it_is(study: StudyRecord) -> str:
+    budgets = ", ".join(study.spec.get("budgets", ()))
+    around = study.spec.get("supplementary")
+    if study.phase == 1 or not around:
+        return f"**Phase 1** over the budgets {budgets}: the forced configurations first, then TPE, until it converges."
+    return (
+        f"**Phase 2** of `{study.parent}` at the budget {budgets}, around its trial {around['trial']}: "
+        "the corners first, then TPE. "
+        + (
+            f"{len(study.history)} trials of Phase 1 are shown as history; they do not count."
+            if study.history
+            else "No trial of Phase 1 lies inside the ranges of Phase 2, so none is shown as history."
+        )
+    )
+
+
+def next_commands(study: StudyRecord, children: Sequence[str]) -> list[tuple[str, str]]:
+    """Return what to type next, and what it does."""
+    if study.state is StudyState.RUNNING:
+        return [
+            (f"hpo status {study.name} --watch", "watch it"),
+            (f"hpo worker --study {study.name}", "another worker, on any machine"),
+            (f"hpo stop {study.name}", "give out no more trials"),
+        ]
+    if study.state is StudyState.STOPPED:
+        return [(f"hpo resume {study.name}", "let it go on")]
+    more = (f"hpo resume {study.name} --trials {study.cap + 20}", "allow more trials")
+    if study.phase == 1 and not children:
+        return [(f"hpo phase2 {study.name}", "search the best budgets on"), more]
+    return [(f"hpo status {study.name}", "the numbers"), more]

@@ -1,0 +1,195 @@
+"""Phase 2: which budgets deserve more trials, and the studies that give them these.
+
+A decider: it reads Phase 1 and returns a plan. Making the studies is `hpo.phase1.ensure_study`, as for Phase 1.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean
+from typing import Any, Literal
+
+from pydantic import ValidationError
+
+from budgets.errors import InputError
+from hpo.control import Control
+from hpo.errors import StorageError
+from hpo.records import StudyRecord, StudyState, TrialRecord, TrialState
+from studies.declaration import declare, history, supplement
+from studies.spec import Spec, phase2_name
+
+RankBy = Literal["mean", "best"]
+# The best of many trials is lucky; the mean of three is less so.
+_COMPARED = 3
+
+
+@dataclass(frozen=True)
+class Phase2Options:
+    """What `hpo phase2` is asked for.
+
+    Attributes:
+        trials: the cap of each study, corners included.
+        top_budgets: how many budgets are taken from the top of the ranking.
+        param_budgets: these budgets instead, whatever their rank.
+        rank_by: `mean` of a budget's three best configurations, or `best` alone.
+        force: also before Phase 1 has ended by itself.
+    """
+
+    trials: int = 25
+    top_budgets: int = 2
+    param_budgets: tuple[str, ...] = ()
+    rank_by: RankBy = "mean"
+    force: bool = False
+
+
+@dataclass(frozen=True)
+class RankedBudget:
+    """A budget with the numbers that its rank comes from.
+
+    Attributes:
+        value: what it is ranked by; None without a complete trial.
+        scores: the best distinct configurations' scores, at most three.
+        complete: how many of its trials are complete; the more, the luckier the best of them.
+        best: its best trial.
+    """
+
+    budget: str
+    value: float | None
+    scores: tuple[float, ...]
+    complete: int
+    best: TrialRecord | None
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the numbers as JSON values."""
+        return {
+            "budget": self.budget,
+            "value": self.value,
+            "scores": list(self.scores),
+            "complete": self.complete,
+            "best_trial": self.best.number if self.best else None,
+        }
+
+
+@dataclass(frozen=True)
+class Phase2Plan:
+    """What Phase 2 of a study is: its budgets, ranked, and a specification with its history for each one taken."""
+
+    ranking: tuple[RankedBudget, ...]
+    top_budgets: tuple[str, ...]
+    studies: tuple[tuple[Spec, Sequence[Mapping[str, Any]]], ...]
+
+
+def plan_phase2(control: Control, study: StudyRecord, options: Phase2Options) -> Phase2Plan:
+    """Return what Phase 2 of this study is; a study of it that exists already stays as it is.
+
+    Raises:
+        InputError: Phase 1 has not ended, a budget has no complete trial, or the options forbid each other.
+    """
+    _check(study, options)
+    spec, trials = Spec.model_validate(study.spec), control.trials(study.name)
+    complete = [trial for trial in trials if trial.state is TrialState.COMPLETE]
+    ranking = rank_budgets(spec, complete, options.rank_by)
+    taken = _taken(spec, ranking, options)
+    plans = tuple(_plan_one(control, spec, ranked, complete, options.trials) for ranked in taken)
+    return Phase2Plan(ranking, tuple(ranked.budget for ranked in taken), plans)
+
+
+def rank_budgets(spec: Spec, complete: Sequence[TrialRecord], rank_by: RankBy) -> tuple[RankedBudget, ...]:
+    """Return the budgets, the best first; one with too few configurations to compare comes after the others."""
+    ranked = [_ranked(spec, budget, complete, rank_by) for budget in spec.budgets]
+    sign = -1.0 if spec.direction == "maximize" else 1.0
+    needed = _COMPARED if rank_by == "mean" else 1
+
+    def order(each: RankedBudget) -> tuple[bool, float]:
+        return len(each.scores) < needed, sign * each.value if each.value is not None else float("inf")
+
+    return tuple(sorted(ranked, key=order))
+
+
+def _ranked(spec: Spec, budget: str, complete: Sequence[TrialRecord], rank_by: RankBy) -> RankedBudget:
+    key = declare(spec).size_key
+    own = [trial for trial in complete if trial.params[key] == budget]
+    groups: dict[object, list[float]] = {}
+    for trial in own:
+        groups.setdefault(trial.key, []).append(trial.score or 0.0)
+    scores = sorted(map(fmean, groups.values()), reverse=spec.direction == "maximize")[:_COMPARED]
+    choose = max if spec.direction == "maximize" else min
+    best = choose(own, key=lambda trial: trial.score or 0.0) if own else None
+    value = (fmean(scores) if rank_by == "mean" else scores[0]) if scores else None
+    return RankedBudget(budget, value, tuple(scores), len(own), best)
+
+
+def _check(study: StudyRecord, options: Phase2Options) -> None:
+    name = study.name
+    if study.phase != 1:
+        raise StorageError(f"Phase 2 supplements a study of Phase 1, and {name} is of Phase 2: name {study.parent}")
+    if options.top_budgets < 1:
+        raise InputError(f"--top-budgets is 1 or more, not {options.top_budgets}: 2 is the default")
+    if options.trials < 1:
+        raise InputError(f"--trials is 1 or more, not {options.trials}: 25 is the default")
+    if options.force or study.ended:
+        return
+    remedy = f"`hpo resume {name}` and let it end" if study.state is StudyState.STOPPED else "let it end"
+    raise StorageError(
+        f"Phase 2 begins when Phase 1 has ended, and {name} is {study.state.value}: {remedy}, or use --force "
+        "to rank the budgets by what is there"
+    )
+
+
+def _taken(spec: Spec, ranking: Sequence[RankedBudget], options: Phase2Options) -> list[RankedBudget]:
+    by_budget = {ranked.budget: ranked for ranked in ranking}
+    if options.param_budgets:
+        unknown = [budget for budget in options.param_budgets if budget not in by_budget]
+        if unknown:
+            raise InputError(
+                f"--param-budget names a budget of study {spec.name}, not {unknown[0]!r}: "
+                f"choose among {', '.join(spec.budgets)}"
+            )
+        taken = [by_budget[budget] for budget in dict.fromkeys(options.param_budgets)]
+    else:
+        taken = [ranked for ranked in ranking[: options.top_budgets] if ranked.best is not None]
+    for ranked in taken:
+        if ranked.best is None:
+            raise StorageError(
+                f"Phase 2 is built around a budget's best trial, and {ranked.budget} has no complete trial in "
+                f"{spec.name}: name another with --param-budget, or let Phase 1 go on"
+            )
+    if not taken:
+        raise StorageError(
+            f"Phase 2 is built around the best trials of Phase 1, and {spec.name} has no complete trial: "
+            f"`hpo status {spec.name} --failures` says why"
+        )
+    return taken
+
+
+def _plan_one(
+    control: Control, spec: Spec, ranked: RankedBudget, complete: Sequence[TrialRecord], trials: int
+) -> tuple[Spec, Sequence[Mapping[str, Any]]]:
+    stored = control.study(phase2_name(spec.name, ranked.budget))
+    if stored is not None:
+        return Spec.model_validate(stored.spec), stored.history
+    assert ranked.best is not None
+    try:
+        made = supplement(spec, ranked.budget, ranked.best, trials)
+    except ValidationError as error:
+        raise InputError(_first_line(error)) from None
+    return made, history(spec, made, complete)
+
+
+def _first_line(error: ValidationError) -> str:
+    return str(error.errors(include_url=False)[0]["msg"]).removeprefix("Value error, ")
+
+
+def ranking_lines(plan: Phase2Plan, rank_by: RankBy) -> Iterator[str]:
+    """Yield one line for each budget: its rank, and the numbers behind it; an arrow where Phase 2 goes on."""
+    for place, ranked in enumerate(plan.ranking, 1):
+        taken = "→" if ranked.budget in plan.top_budgets else " "
+        if ranked.value is None or ranked.best is None:
+            yield f"{taken} {place}. {ranked.budget}: no complete trial"
+            continue
+        scores = ", ".join(f"{score:.4f}" for score in ranked.scores)
+        few = f", under {_COMPARED} configurations" if len(ranked.scores) < _COMPARED else ""
+        what = "mean" if rank_by == "mean" else "best"
+        yield (
+            f"{taken} {place}. {ranked.budget}: {what} {ranked.value:.4f} of {scores} "
+            f"(best: trial {ranked.best.number}, complete: {ranked.complete}{few})"
+        )

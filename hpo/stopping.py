@@ -1,0 +1,69 @@
+"""How a worker is told to go.
+
+Three words, each including those before it: `leave` lets the trial under way end first, however long that takes;
+`suspend` gives it the grace period to end or to save itself; `abandon` puts it back at once.
+"""
+
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+
+@dataclass
+class StopSignals:
+    """What somebody else tells a worker; `wake` ends its sleep."""
+
+    leave: threading.Event = field(default_factory=threading.Event)
+    suspend: threading.Event = field(default_factory=threading.Event)
+    abandon: threading.Event = field(default_factory=threading.Event)
+    wake: threading.Event = field(default_factory=threading.Event)
+
+    def heard(self, word: object) -> None:
+        """Take a word: `leave`, `suspend` or `abandon`."""
+        if word == "abandon":
+            self.abandon.set()
+        if word in {"abandon", "suspend"}:
+            self.suspend.set()
+        self.leave.set()
+        self.wake.set()
+
+    def terminate(self) -> None:
+        """Take a signal: the first one suspends, the second abandons."""
+        self.heard("abandon" if self.suspend.is_set() else "suspend")
+
+    def gone(self) -> None:
+        """Whoever started the worker is there no more."""
+        self.heard("abandon")
+
+
+@contextmanager
+def obeying_signals(obey: Callable[[], None]) -> Iterator[None]:
+    """Call `obey` for every SIGTERM and Ctrl-C, in a thread of its own.
+
+    Not in the signal's handler: that runs in the middle of whatever the main thread does, and an event that it set
+    there could be waiting for a lock that the main thread holds.
+    """
+    read, write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+    os.set_blocking(read, True)
+
+    def pass_on() -> None:
+        while os.read(read, 1) != b"\0":
+            obey()
+
+    before = {number: signal.signal(number, lambda *_: None) for number in (signal.SIGTERM, signal.SIGINT)}
+    old_write = signal.set_wakeup_fd(write)
+    thread = threading.Thread(target=pass_on, name="signals", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        signal.set_wakeup_fd(old_write)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        os.write(write, b"\0")
+        thread.join()
+        os.close(read)
+        os.close(write)

@@ -1,0 +1,247 @@
+"""Checkpoints of the built-in training: what a trial needs to go on as if it had never been interrupted.
+
+Lightning saves weights, the optimizer's state and the position of its loop. Added here are the state of the random
+numbers, the looks of `ValidationWatch`, and the configuration that the checkpoint belongs to. A file holds nothing
+but tensors, numbers, strings, lists and dictionaries, so that reading one runs no code.
+"""
+
+import contextlib
+import json
+import logging
+import os
+import time
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from tempfile import NamedTemporaryFile
+from typing import Any
+
+import neuralforecast
+import pytorch_lightning as lightning
+import torch
+from pytorch_lightning.plugins import CheckpointIO
+
+from studies.objective import PrunedError, TrialContext
+
+#: Raised whenever a checkpoint changes its meaning.
+CHECKPOINT_VERSION = 1
+
+# What must be equal for a training to go on from a checkpoint; the number and the attempt may differ.
+_DECISIVE = ("version", "fingerprint", "data", "params", "seed", "libraries")
+
+_LOG = logging.getLogger(__name__)
+
+
+class CheckpointFile(CheckpointIO):
+    """The checkpoint of one configuration on the disk, in the form of a Lightning plugin.
+
+    Attributes:
+        path: the file; there is one a configuration, and a newer checkpoint replaces it.
+    """
+
+    def __init__(self, params: Mapping[str, Any], context: TrialContext) -> None:
+        self.path = context.checkpoint_directory / "training.ckpt"
+        self._configuration = _configuration(params, context)
+        self._found: dict[str, Any] = {}
+
+    def find(self) -> int:
+        """Read the checkpoint and return its optimizer step; 0 when there is none that can be used."""
+        self._remove_partial_files()
+        try:
+            self._found = _read(self.path)
+            self._refuse_another_configuration(self._found["configuration"])
+            step = int(self._found["global_step"])
+        except FileNotFoundError:
+            return 0
+        # Whatever is wrong with a file, the trial can always begin anew.
+        except Exception as error:
+            self._found = {}
+            _LOG.warning("the checkpoint %s is ignored, training begins at step 0: %s", self.path, error)
+            return 0
+        _LOG.info("training goes on from step %d of %s", step, self.path)
+        return step
+
+    def load_checkpoint(
+        self,
+        path: str | Path,  # noqa: ARG002  Lightning's signature
+        map_location: Any | None = None,  # noqa: ANN401, ARG002
+        weights_only: bool | None = None,  # noqa: ARG002
+    ) -> dict[str, Any]:
+        """Return what `find` has read and checked: no other way of reading is offered to Lightning."""
+        found, self._found = self._found, {}
+        return found
+
+    def save_checkpoint(
+        self,
+        checkpoint: dict[str, Any],
+        path: str | Path,
+        storage_options: Any | None = None,  # noqa: ANN401, ARG002
+    ) -> None:
+        """Write a checkpoint for good: after a power cut there is the old one or the new one, whole.
+
+        Raises:
+            OSError: the disk is full, or the directory can't be written.
+            RuntimeError: the same, as torch says it.
+        """
+        directory = Path(path).parent
+        directory.mkdir(parents=True, exist_ok=True)
+        # The name is unique because a process that was given up for lost may still be writing.
+        with NamedTemporaryFile(dir=directory, suffix=".partial", delete=False) as file:
+            try:
+                torch.save({**checkpoint, "configuration": self._configuration}, file)
+                file.flush()
+                os.fsync(file.fileno())
+                Path(file.name).replace(path)
+            except BaseException:
+                Path(file.name).unlink(missing_ok=True)
+                raise
+        _synchronize(directory)
+
+    def remove_checkpoint(self, path: str | Path) -> None:
+        """Remove the file."""
+        Path(path).unlink(missing_ok=True)
+
+    def _remove_partial_files(self) -> None:
+        for partial in self.path.parent.glob("*.partial"):
+            with contextlib.suppress(OSError):
+                partial.unlink()
+
+    def _refuse_another_configuration(self, found: Mapping[str, Any]) -> None:
+        different = [key for key in _DECISIVE if found.get(key) != self._configuration[key]]
+        if different:
+            raise ValueError(f"it belongs to another configuration, of another {', another '.join(different)}")
+
+
+class Checkpoints(lightning.Callback):
+    """Saves every few minutes and when the trial is told to stop, always between two optimizer steps."""
+
+    def __init__(self, saved: CheckpointFile, context: TrialContext) -> None:
+        self._saved, self._context = saved, context
+        self._seconds = context.spec.training.checkpoint_minutes * 60
+        self._last_save = time.monotonic()
+        self._last_step = 0
+        self._random: dict[str, Any] = {}
+
+    def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:  # noqa: ARG002
+        """Start the clock."""
+        self._last_save, self._last_step = time.monotonic(), trainer.global_step
+
+    def on_train_batch_start(
+        self,
+        trainer: lightning.Trainer,  # noqa: ARG002
+        pl_module: lightning.LightningModule,
+        *_: object,
+        **__: object,
+    ) -> None:
+        """Restore the random numbers as late as can be: making the data loader draws some."""
+        if self._random:
+            _restore_random_state(self._random, pl_module.device)
+            self._random = {}
+
+    def on_train_batch_end(
+        self,
+        trainer: lightning.Trainer,
+        pl_module: lightning.LightningModule,  # noqa: ARG002
+        *_: object,
+        **__: object,
+    ) -> None:
+        """Save if it is time, and end the trial if it is told to stop.
+
+        Raises:
+            PrunedError: the trial was told to stop. After its last step it goes on to its score instead.
+        """
+        step = trainer.global_step
+        finished = trainer.should_stop or step == trainer.max_steps
+        if step == self._last_step or finished:
+            return
+        self._last_step = step
+        stop = self._context.should_stop()
+        due = self._seconds > 0 and time.monotonic() - self._last_save >= self._seconds
+        saved = (stop or due) and self._save(trainer)
+        if stop:
+            raise PrunedError(f"stopped at step {step}" + ("" if saved else ", without a checkpoint of it"))
+
+    def on_save_checkpoint(
+        self,
+        trainer: lightning.Trainer,  # noqa: ARG002
+        pl_module: lightning.LightningModule,
+        checkpoint: dict[str, Any],
+    ) -> None:
+        """Add the state of the random numbers that dropout draws from."""
+        checkpoint["random"] = _random_state(pl_module.device)
+
+    def on_load_checkpoint(
+        self,
+        trainer: lightning.Trainer,  # noqa: ARG002
+        pl_module: lightning.LightningModule,  # noqa: ARG002
+        checkpoint: dict[str, Any],
+    ) -> None:
+        """Keep the state of the random numbers for the first step."""
+        self._random = checkpoint["random"]
+
+    def _save(self, trainer: lightning.Trainer) -> bool:
+        try:
+            trainer.save_checkpoint(self._saved.path)
+        except (OSError, RuntimeError) as error:
+            _LOG.warning("no checkpoint could be written to %s: %s", self._saved.path, error)
+        else:
+            return True
+        finally:
+            # Also after a failure: a full disk must not be tried again at every step.
+            self._last_save = time.monotonic()
+        return False
+
+
+def _configuration(params: Mapping[str, Any], context: TrialContext) -> dict[str, Any]:
+    """Return what the checkpoint belongs to, as JSON types."""
+    configuration = {
+        "version": CHECKPOINT_VERSION,
+        "fingerprint": context.spec.fingerprint,
+        "data": context.sizes.get("panel"),
+        "params": dict(params),
+        "seed": context.seed,
+        # Another version may name its weights otherwise or draw other random numbers.
+        "libraries": {
+            "torch": str(torch.__version__).split("+", maxsplit=1)[0],
+            "pytorch-lightning": str(lightning.__version__),  # type: ignore[attr-defined]
+            "neuralforecast": str(neuralforecast.__version__),
+        },
+        "spec": context.spec.as_json(),
+        "trial": context.number,
+        "attempt": context.attempt,
+    }
+    plain: dict[str, Any] = json.loads(json.dumps(configuration))
+    return plain
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """Return the content of a whole and harmless checkpoint; torch itself doesn't check the sums."""
+    with zipfile.ZipFile(path) as archive:
+        damaged = archive.testzip()
+    if damaged is not None:
+        raise ValueError(f"{damaged} in it is damaged")
+    content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    return content
+
+
+def _synchronize(directory: Path) -> None:
+    """Make a renamed file's name as lasting as its content."""
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _random_state(device: torch.device) -> dict[str, Any]:
+    states = {"cpu": torch.get_rng_state()}
+    if device.type != "cpu":
+        states[device.type] = torch.get_device_module(device).get_rng_state()
+    return states
+
+
+def _restore_random_state(states: Mapping[str, Any], device: torch.device) -> None:
+    torch.set_rng_state(states["cpu"])
+    # A trial may go on on another kind of device, which then draws numbers of its own.
+    if device.type in states and device.type != "cpu":
+        torch.get_device_module(device).set_rng_state(states[device.type])
