@@ -17,6 +17,7 @@ from hpo.cli_workers import fleet, reap, worker
 from hpo.errors import ProgramFailedError
 from hpo.fork_server import ForkFailedError
 from hpo.output import Json, Storage, complain, one_line, print_json, say
+from hpo.process_list import leave_the_process_list
 
 HELP = """Hyperparameter search for time-series transformers over parameter budgets.
 
@@ -86,6 +87,8 @@ def schema(*, json_output: Json = False) -> int:  # noqa: ARG001  every command 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run a command and exit with its code."""
+    if arguments is None:
+        leave_the_process_list()
     sys.exit(execute(arguments))
 
 

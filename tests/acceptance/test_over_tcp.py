@@ -81,3 +81,22 @@ def test_the_password_is_nowhere_that_a_person_looks(hpo: Command, tcp_postgres:
         study = storage.optuna.get_study_id_from_name("shared")
         stored = [storage.optuna.get_study_system_attrs(study), storage.optuna.get_study_user_attrs(study)]
     assert all(hidden(text) for text in [out, err, *commands, *logs, *shown, str(stored)])
+
+
+def test_a_password_given_as_an_option_leaves_the_process_list(hpo: Command, tcp_postgres: TcpPostgres) -> None:
+    url = tcp_postgres.url_of(tcp_postgres.new_database())
+    hpo.json("run", hpo.write("shared.yaml", SPEC), "--workers", "0", "--storage", url)
+    fleet = hpo.start("fleet", "up", "--workers", "1", "--storage", url, TRIAL_SECONDS="2")
+    try:
+        shown = ("status", "shared", "--storage", url)
+        assert eventually(lambda: hpo.json(*shown)["trials"]["running"] == 1, 60)
+        family = [psutil.Process(fleet.pid), *psutil.Process(fleet.pid).children(recursive=True)]
+        commands = [" ".join(process.cmdline()) for process in family]
+        assert len(commands) >= 4
+        assert "--storage postgresql://postgres@127.0.0.1" in commands[0]
+        assert all(map(hidden, commands))
+    finally:
+        fleet.terminate()
+        _, err = fleet.communicate(timeout=60)
+    assert fleet.returncode == 0, err
+    assert hidden(err)
