@@ -4,14 +4,15 @@ Every command is a function that takes plain values and returns plain values; `h
 """
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from hpo.errors import StorageError
+from hpo.errors import StorageError, StudyGoneError
 from hpo.monitor import Status
-from hpo.presence import this_host
+from hpo.presence import is_dead, this_host
 from hpo.records import StudyState, TrialRecord
-from hpo.service import is_untouched, open_existing, open_service
+from hpo.service import Service, is_untouched, open_existing, open_service
 from hpo.settings import Settings
 from hpo.storage import open_storage
 from hpo.worker import DATABASE_AWAY
@@ -52,7 +53,9 @@ def stop(settings: Settings, storage_url: str | None, name: str) -> Status:
     with open_existing(settings, storage_url, name) as service:
         service.find(name)
         service.control.decide(name, StudyState.STOPPED, "stopped by hpo stop", {})
-        service.claims(name).publish()
+        # Also where its page in the dashboard was deleted: then this is the way to be rid of it.
+        with suppress(StudyGoneError):
+            service.claims(name).publish()
         return service.status(name)
 
 
@@ -81,7 +84,15 @@ def reap(settings: Settings, storage_url: str | None) -> int:
     if is_untouched(settings, storage_url):
         return 0
     with open_service(settings, storage_url) as service:
-        return sum(service.claims(work.study).settle() for work in service.control.open_work())
+        return sum(_settle(service, work.study) for work in service.control.open_work())
+
+
+def _settle(service: Service, name: str) -> int:
+    try:
+        return service.claims(name).settle()
+    except StudyGoneError:
+        # A worker that passes raises the alert; the other studies are settled all the same.
+        return 0
 
 
 def drain(settings: Settings, storage_url: str | None, count: int, host: str | None, *, everywhere: bool) -> int:
@@ -97,8 +108,9 @@ def drain(settings: Settings, storage_url: str | None, count: int, host: str | N
     if is_untouched(settings, storage_url):
         return 0
     with open_service(settings, storage_url) as service:
-        wanted = host or this_host()
-        among = [worker.id for worker in service.control.workers() if everywhere or worker.host == wanted]
+        wanted, lost_after = host or this_host(), settings.lost_after_seconds
+        living = [worker for worker in service.control.workers() if not is_dead(worker, lost_after)]
+        among = [worker.id for worker in living if everywhere or worker.host == wanted]
         return service.control.ask_to_leave(among, count)
 
 

@@ -16,6 +16,8 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
+from optuna.trial import Trial
+
 from hpo.artifacts import forget_checkpoint, forget_outcome, kept_outcome
 from hpo.control import Control
 from hpo.convergence import Convergence, check_early_stopping_convergence
@@ -50,9 +52,15 @@ class Claims:
     """Takes trials of one study for a worker, and takes back how they ended."""
 
     def __init__(
-        self, storage: Storage, study: StudyRecord, is_dead: Callable[[WorkerRecord], bool], home: Path
+        self,
+        storage: Storage,
+        study: StudyRecord,
+        is_dead: Callable[[WorkerRecord], bool],
+        home: Path,
+        give_up: Callable[[], bool] = lambda: False,
     ) -> None:
         self._storage = storage
+        self._give_up = give_up
         self._control = Control(storage.engine)
         self.name = study.name
         self.spec = Spec.model_validate(study.spec)
@@ -66,38 +74,43 @@ class Claims:
         self._ledger = Ledger(self._control, study.name)
 
     def take(self, worker: str) -> Claim | None:
-        """Give a trial to the worker, or return None when the study has none to give now.
+        """Give a trial to the worker, which holds none, or return None when the study has none to give now.
 
         Idempotent in the large: if the worker dies anywhere in here, the next call of any worker puts right what
-        was left, and neither a slot nor a forced configuration is lost or used twice. Decides, with evidence,
-        that the study has converged or finished.
+        was left, and neither a slot nor a forced configuration is lost or used twice; so does the worker's own next
+        call when it loses the database in here. Decides, with evidence, that the study has converged or finished.
         """
         with self._locked():
             # Also of a study that has stopped: a trial that nobody will end must not stay running.
-            self.reap()
-            study = self._control.study(self.name)
-            if study is None or study.state is not StudyState.RUNNING:
-                return None
-            records = self._ledger.read()
-            if self._ended(study, records) or not self._something_to_run(study, records):
-                return None
-            trial = self._start(worker, study.cap)
-            params = {**trial.params, **derive(trial.params, self._derived)}
-            return Claim(self.name, self.spec, trial, params, self._prepared)
+            self.reap(taker=worker)
+            while (study := self._control.study(self.name)) is not None and study.state is StudyState.RUNNING:
+                records = self._ledger.read()
+                if self._rescue_told(records):
+                    continue
+                if self._ended(study, records) or not self._something_to_run(study, records):
+                    return None
+                trial = self._start(worker, study.cap, records)
+                if trial is not None:
+                    params = {**trial.params, **derive(trial.params, self._derived)}
+                    return Claim(self.name, self.spec, trial, params, self._prepared)
+            return None
 
     def end(self, trial: TrialRecord, outcome: Outcome) -> bool:
         """Write down how a trial ended; return False when the worker does not hold it any more.
 
         A cause that is worth another attempt puts the same parameters back into the queue, until `max_attempts`
-        are spent.
+        are spent. A score that comes too late is given to the trial that waits in place of this one, if nobody has
+        begun that; otherwise it is dropped.
         """
         if self._runs_again(trial, outcome):
             with self._locked():
                 held = self._write(trial, outcome)
         else:
             held = self._write(trial, outcome)
-        if held:
-            self.publish()
+        if not held and outcome.cause is None:
+            with self._locked():
+                self._give_to_successor(trial, outcome)
+        self.publish()
         return held
 
     def report(self, number: int, value: float, step: int) -> None:
@@ -118,16 +131,19 @@ class Claims:
         self.publish()
         return lost
 
-    def reap(self) -> int:
+    def reap(self, taker: str | None = None) -> int:
         """Put back the trials of dead workers, and those that Optuna has running and nobody holds.
 
         Called under the study's lock, where nobody is between asking for a trial and writing down who holds it.
+
+        Args:
+            taker: a worker that holds no trial: what is written down as its own it was given, and never heard of.
         """
         lost = 0
         for number, worker in self._control.holders(self.name):
-            if worker.has_left or self._is_dead(worker):
+            if worker.id == taker or worker.has_left or self._is_dead(worker):
                 trial = self._control.trial(self.name, number)
-                lost += trial is not None and self._lose(trial)
+                lost += trial is not None and self._lose(trial, Cause.INTERRUPTED if worker.id == taker else Cause.LOST)
         for frozen in self._mirror.running():
             trial = self._control.trial(self.name, frozen.number)
             if trial is None or trial.state is TrialState.WAITING:
@@ -152,7 +168,7 @@ class Claims:
     def _locked(self) -> Iterator[None]:
         with (
             self._storage.engine.connect() as connection,
-            advisory_lock(connection, f"hpo study {self.name}"),
+            advisory_lock(connection, f"hpo study {self.name}", give_up=self._give_up),
         ):
             yield
 
@@ -226,28 +242,39 @@ class Claims:
                 return params
         return params
 
-    def _start(self, worker: str, cap: int) -> TrialRecord:
-        """Ask Optuna for the trial that has waited longest, and give it to the worker."""
-        while True:
-            asked = self._mirror.ask(self.declaration.space)
-            if self._control.trial(self.name, asked.number) is None:
-                if self._control.counts(self.name).used >= cap:
-                    # Enqueued by hand, in front of a trial of ours that waits, after the last slot was taken.
-                    self._mirror.discard(asked.number)
-                    continue
-                self._control.add_trial(self.name, self._adopted(asked.number, asked.params, asked.user_attrs))
-            self._control.start_trial(self.name, asked.number, worker)
-            asked.set_user_attr("worker", worker)
-            trial = self._control.trial(self.name, asked.number)
-            assert trial is not None
-            return trial
+    def _start(self, worker: str, cap: int, records: Sequence[TrialRecord]) -> TrialRecord | None:
+        """Ask Optuna for the trial that has waited longest and give it to the worker; None if it has no place here."""
+        if not self._mirror.waiting():
+            return None
+        asked = self._mirror.ask(self.declaration.space)
+        if self._control.trial(self.name, asked.number) is None and (why := self._not_adopted(asked, cap, records)):
+            self._mirror.discard(asked.number, Cause.INTERRUPTED.value, why)
+            return None
+        if not self._control.start_trial(self.name, asked.number, worker):
+            # It was given a score while it waited, by a worker that died before it could tell Optuna.
+            self.publish()
+            return None
+        asked.set_user_attr("worker", worker)
+        return self._control.trial(self.name, asked.number)
 
-    def _adopted(self, number: int, params: Mapping[str, Any], attributes: Mapping[str, Any]) -> TrialRecord:
-        """Return the record of a trial that waits in Optuna alone: just proposed, or enqueued by hand."""
-        slot = attributes.get("slot") or 1 + max((t.slot for t in self._ledger.read()), default=0)
+    def _not_adopted(self, asked: Trial, cap: int, records: Sequence[TrialRecord]) -> str:
+        """Give a slot to a trial that waited in Optuna alone, just proposed or enqueued by hand; or say why not."""
+        if sum(record.uses_slot for record in records) >= cap:
+            return "enqueued when no slot was left"
+        slot = asked.user_attrs.get("slot")
+        # Left by a worker that was about to put a trial back when it lost the database, or when another one had
+        # put it back already.
+        if any(record.slot == slot and record.uses_slot for record in records):
+            return "another trial has its slot"
+        record = self._adopted(asked.number, asked.params, asked.user_attrs, records)
+        return "" if self._control.add_trial(self.name, record) else "another trial has its slot"
+
+    def _adopted(
+        self, number: int, params: Mapping[str, Any], attributes: Mapping[str, Any], records: Sequence[TrialRecord]
+    ) -> TrialRecord:
         return TrialRecord(
             number=number,
-            slot=slot,
+            slot=attributes.get("slot") or 1 + max((record.slot for record in records), default=0),
             turn=attributes.get("turn", 1),
             attempt=attributes.get("attempt", 1),
             origin=Origin(attributes.get("origin", Origin.ENQUEUED)),
@@ -261,9 +288,15 @@ class Claims:
         return cause is Cause.INTERRUPTED or trial.attempt < self.spec.max_attempts
 
     def _put_back(self, trial: TrialRecord, outcome: Outcome) -> bool:
-        """Replace a running trial by one with the same parameters that waits; False when it is not held."""
+        """Replace a running trial by one with the same parameters that waits; False when it is not held.
+
+        Called under the study's lock: nobody takes the trial away between the look and the replacement.
+        """
         cause = outcome.cause
         assert cause is not None
+        now = self._control.trial(self.name, trial.number)
+        if now is None or now.state is not TrialState.RUNNING or now.worker != trial.worker:
+            return False
         successor = replace(
             trial,
             turn=trial.turn + 1,
@@ -295,27 +328,45 @@ class Claims:
             )
             if held:
                 forget_checkpoint(self._home, self.name, trial.slot)
-        forget_outcome(self._home, self.name, trial.number)
+        if held:
+            forget_outcome(self._home, self.name, trial.number)
         return held
+
+    def _give_to_successor(self, trial: TrialRecord, outcome: Outcome) -> None:
+        """Complete the trial that waits in place of one that was taken away; called under the study's lock."""
+        following = [record for record in self._ledger.read() if record.slot == trial.slot]
+        if following and following[-1].state is TrialState.WAITING:
+            assert trial.worker is not None
+            self._control.start_trial(self.name, following[-1].number, trial.worker)
+            self._write(replace(following[-1], worker=trial.worker), outcome)
+            self.publish()
+        forget_outcome(self._home, self.name, trial.number)
 
     def _runs_again(self, trial: TrialRecord, outcome: Outcome) -> bool:
         cause = outcome.cause
         return cause is not None and cause.retried and self._attempts_left(trial, cause)
 
-    def _lose(self, trial: TrialRecord) -> bool:
+    def _lose(self, trial: TrialRecord, cause: Cause) -> bool:
         """Take a trial from a worker that is gone; a score that it could not write any more counts."""
-        outcome = kept_outcome(self._home, self.name, trial)
-        return self._write(trial, outcome or Outcome(Cause.LOST, message=f"worker {trial.worker} is gone"))
+        why = f"worker {trial.worker} is gone" if cause is Cause.LOST else "its worker never heard of it"
+        return self._write(trial, kept_outcome(self._home, self.name, trial) or Outcome(cause, message=why))
 
     def _rescue(self, number: int, trial: TrialRecord | None) -> bool:
         """Take over a trial whose worker died between asking Optuna and writing down that it holds it."""
         if trial is None:
             # No slot was taken yet: another proposal takes its place.
-            self._mirror.discard(number, Cause.LOST.value)
+            self._mirror.discard(number, Cause.LOST.value, "its worker died before it had a slot")
             return False
         self._control.start_trial(self.name, number, NOBODY)
         outcome = Outcome(Cause.INTERRUPTED, message="its worker died before it began")
         return self._put_back(replace(trial, worker=NOBODY), outcome)
+
+    def _rescue_told(self, records: Sequence[TrialRecord]) -> int:
+        """Put back what waits here and was ended in Optuna, by a dashboard that may write; return how many."""
+        waiting = [record for record in records if record.state is TrialState.WAITING]
+        queue = {frozen.number for frozen in self._mirror.waiting()} if waiting else set()
+        told = [record for record in waiting if record.number not in queue]
+        return sum(self._rescue(record.number, record) for record in told)
 
 
 def seed_noise(complete: Sequence[TrialRecord]) -> float | None:

@@ -11,6 +11,10 @@ class UnknownStudyError(StorageError):
     """No study of that name is in the storage."""
 
 
+class StudyGoneError(StorageError):
+    """The control schema knows the study, and Optuna's tables do not any more."""
+
+
 class SpecDiffersError(StorageError):
     """A study of that name is stored with another specification."""
 

@@ -12,15 +12,18 @@ from dataclasses import dataclass, field, replace
 
 import psutil
 
-from hpo.fork_server import Exited, Fork, ForkServer, Raised, Said, fork, wait_for_message
+from hpo.fork_server import Exited, Fork, ForkFailedError, ForkServer, Raised, Said, fork, wait_for_message
 from hpo.settings import Settings
 from hpo.stopping import StopSignals
-from hpo.worker import LogLine, WorkerOptions
+from hpo.worker import WorkerOptions
+from hpo.worker_log import LogLine
 
 # A worker that has died this often within the window is given up.
 _DEATHS, _WINDOW_SECONDS = 6, 600.0
 # Before a restart, doubled with every death in the window.
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 30.0
+# Between two tries to store an alert while the database is away.
+_SAY_AGAIN_SECONDS = 5.0
 # Memory that a trial takes beside its parameters: the process, the data, the activations of a small batch.
 _TRIAL_BYTES = 600 * 2**20
 # Weights, gradients and two Adam moments in 32 bits, and the workspace of the largest layer.
@@ -58,7 +61,7 @@ class Fleet:
         settings: of every worker.
         size: how many.
         log: takes every line that a worker logs, with the worker's label.
-        alert: is told of what a person should look at.
+        alert: stores what a person should look at, and returns whether it could.
     """
 
     def __init__(
@@ -69,11 +72,13 @@ class Fleet:
         size: int,
         *,
         log: Callable[[str, LogLine], None] = lambda _label, _line: None,
-        alert: Callable[[str], None] = lambda _message: None,
+        alert: Callable[[str], bool] = lambda _message: True,
     ) -> None:
         self._server, self._options, self._settings = server, options, settings
         self._log, self._alert = log, alert
         self._word = ""
+        self._unsaid: list[str] = []
+        self._say_again_at = 0.0
         self.fault = ""
         self._places = [_Place(f"worker-{number}") for number in range(1, size + 1)]
         self._start_due()
@@ -83,6 +88,11 @@ class Fleet:
         """How many workers are there, or will be after a pause."""
         return sum(place.worker is not None or place.start_at is not None for place in self._places)
 
+    @property
+    def busy(self) -> bool:
+        """Whether there is anything to watch: a worker, or an alert that could not be stored yet."""
+        return self.size > 0 or (bool(self._unsaid) and not self._word)
+
     def watch(self, timeout: float) -> None:
         """Listen to the workers for a while, and start again those whose pause is over."""
         working = {place.worker: place for place in self._places if place.worker is not None}
@@ -91,6 +101,7 @@ class Fleet:
         for worker in wait_for_message(list(working), timeout):
             self._hear(working[worker], worker)
         self._start_due()
+        self._raise_alerts()
 
     def obey(self, stop: StopSignals) -> bool:
         """Pass the strongest word on to all workers, once; return whether that was done now."""
@@ -130,15 +141,25 @@ class Fleet:
             minutes = _WINDOW_SECONDS / 60
             self.fault = f"{place.label} died {len(place.deaths)} times within {minutes:.0f} minutes ({how})"
             self._say(place, "ERROR", "given up")
-            self._alert(f"{self.fault}: it is not started again, mend the cause and start the fleet anew")
+            self._unsaid.append(f"{self.fault}: it is not started again, mend the cause and start the fleet anew")
             return
         place.start_at = now + min(_FIRST_PAUSE * 2 ** (len(place.deaths) - 1), _LONGEST_PAUSE)
+
+    def _raise_alerts(self) -> None:
+        """Store the alerts; what can't be stored while the database is away is tried again."""
+        if self._unsaid and time.monotonic() >= self._say_again_at:
+            self._unsaid = [message for message in self._unsaid if not self._alert(message)]
+            self._say_again_at = time.monotonic() + _SAY_AGAIN_SECONDS
 
     def _start_due(self) -> None:
         for place in self._places:
             if place.start_at is not None and time.monotonic() >= place.start_at:
                 place.start_at = None
-                place.worker = self._start()
+                try:
+                    place.worker = self._start()
+                except (OSError, ForkFailedError) as error:
+                    place.last_words = str(error).strip()
+                    self._died(place, code=1)
 
     def _start(self) -> Fork:
         target = "hpo.worker:work_in_fork"

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
 
-from hpo.worker import LogLine
+from hpo.worker_log import LogLine
 
 _BYTES, _OLD_FILES = 10 * 2**20, 3
 

@@ -145,15 +145,22 @@ class Fork:
         with contextlib.suppress(OSError):
             self.connection.send(value)
 
-    def kill(self) -> None:
-        """End the process at once and wait until it is gone."""
+    def kill(self) -> list[Message]:
+        """End the process at once, wait until it is gone, and return what it had still sent."""
+        late: list[Message] = []
         while self.pid is None and self.exit_code is None:
-            self.receive()
+            self._keep(late)
         if self.exit_code is None and self.pid is not None:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self.pid, signal.SIGKILL)
         while self.exit_code is None:
-            self.receive()
+            self._keep(late)
+        return late
+
+    def _keep(self, late: list[Message]) -> None:
+        message = self.receive()
+        if message is not None:
+            late.append(message)
 
 
 def fork(address: str, target: str, *arguments: object) -> Fork:

@@ -1,8 +1,9 @@
 """Starting work: Phase 1, Phase 2, a worker, a fleet. What only looks or steers is in `hpo.app`."""
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from hpo import control as control_schema
@@ -21,7 +22,7 @@ from hpo.service import Service, is_untouched, open_existing, open_service
 from hpo.settings import Settings
 from hpo.stopping import StopSignals, obeying_signals
 from hpo.storage import advisory_lock, masked, open_storage
-from hpo.worker import DATABASE_AWAY, WorkerOptions, run_worker
+from hpo.worker import DATABASE_AWAY, ServerGoneError, WorkerOptions, run_worker
 from studies.declaration import Derived, Design, Prepared, architecture_values, declare, derive
 from studies.spaces import describe
 from studies.spec import Spec
@@ -157,7 +158,22 @@ def work(
                 idle_exit=idle_exit,
                 max_trials=max_trials,
             )
-            return run_worker(options, settings, stop)
+            return _work_through(server, options, settings, stop)
+
+
+def _work_through(server: ForkServer, options: WorkerOptions, settings: Settings, stop: StopSignals) -> int:
+    """Run a worker, and another one where the fork server has died under it; return how many trials they ended."""
+    ended = 0
+    while True:
+        try:
+            return ended + run_worker(options, settings, stop)
+        except ServerGoneError as gone:
+            ended += gone.ended
+            if stop.leave.is_set():
+                return ended
+            server.start_again()
+            left = None if options.max_trials is None else options.max_trials - gone.ended
+            options = replace(options, fork_address=server.address, max_trials=left)
 
 
 def fleet_up(
@@ -190,7 +206,7 @@ def fleet_up(
             )
             log = FleetLog(logs, as_json=json_log)
             fleet = Fleet(server, options, settings, size, log=log.line, alert=_alerter(service))
-            while fleet.size:
+            while fleet.busy:
                 fleet.watch(_LOOK_SECONDS)
                 if fleet.obey(stop):
                     say(_farewell(stop, settings))
@@ -223,7 +239,8 @@ def _work_on(
     interrupted = _supervise(service, studies, fleet, view)
     results = []
     for study in studies:
-        service.claims(study.name).settle()
+        # Workers elsewhere judge each other's silence, knowing whether they were cut off themselves.
+        service.claims(study.name, lost_after_seconds=math.inf).settle()
         trials = tuple(service.control.trials(study.name))
         results.append(Result(service.status(study.name), trials, interrupted, fleet.fault))
     return results
@@ -237,7 +254,7 @@ def _supervise(service: Service, studies: Sequence[StudyRecord], fleet: Fleet, v
 
     stop, trials = StopSignals(), service.control.trials
     with obeying_signals(stop.terminate), view.watching(_score_name(studies[0]), statuses, trials) as show:
-        while fleet.size:
+        while fleet.busy:
             fleet.watch(_LOOK_SECONDS)
             if fleet.obey(stop):
                 view.say(_farewell(stop, service.settings))
@@ -257,10 +274,13 @@ def _farewell(stop: StopSignals, settings: Settings) -> str:
     )
 
 
-def _alerter(service: Service) -> Callable[[str], None]:
-    def alert(message: str) -> None:
-        with suppress(*DATABASE_AWAY):
+def _alerter(service: Service) -> Callable[[str], bool]:
+    def alert(message: str) -> bool:
+        try:
             service.control.raise_alert(this_host(), message)
+        except DATABASE_AWAY:
+            return False
+        return True
 
     return alert
 

@@ -13,6 +13,7 @@ from optuna.distributions import BaseDistribution
 from optuna.trial import FrozenTrial, Trial
 from optuna.trial import TrialState as OptunaState
 
+from hpo.errors import StudyGoneError
 from hpo.records import TrialRecord, TrialState
 from hpo.storage import Storage
 
@@ -31,8 +32,14 @@ class Mirror:
         self._storage = storage.optuna
         # Parameters are never Optuna's to choose: every trial is enqueued with all of them.
         sampler = optuna.samplers.RandomSampler(seed)
-        self._study = optuna.load_study(study_name=name, storage=storage.optuna, sampler=sampler)
-        self._study_id = storage.optuna.get_study_id_from_name(name)
+        try:
+            self._study = optuna.load_study(study_name=name, storage=storage.optuna, sampler=sampler)
+            self._study_id = storage.optuna.get_study_id_from_name(name)
+        except KeyError:
+            raise StudyGoneError(
+                f"study {name} must be in Optuna's tables and is not, it was deleted or renamed there: "
+                f"`hpo stop {name}` ends it here, or restore a backup"
+            ) from None
 
     def waiting(self) -> list[FrozenTrial]:
         """Return the trials in the queue."""
@@ -57,11 +64,12 @@ class Mirror:
         """Take the trial that has waited longest."""
         return self._study.ask(fixed_distributions=dict(space))
 
-    def discard(self, number: int, cause: str | None = None) -> None:
-        """End a trial that has no slot."""
-        if cause is not None:
-            self._storage.set_trial_user_attr(self._trial_id(number), "cause", cause)
-        self._study.tell(number, state=OptunaState.FAIL)
+    def discard(self, number: int, cause: str, message: str) -> None:
+        """End a trial that has no slot; one that has ended already stays as it is."""
+        with suppress(optuna.exceptions.UpdateFinishedTrialError):
+            for key, value in (("cause", cause), ("message", message)):
+                self._storage.set_trial_user_attr(self._trial_id(number), key, value)
+            self._study.tell(number, state=OptunaState.FAIL, skip_if_finished=True)
 
     def report(self, number: int, value: float, step: int) -> None:
         """Pass an intermediate value on."""
@@ -74,12 +82,16 @@ class Mirror:
     def tell(self, trial: TrialRecord) -> None:
         """Say how a trial ended; saying it again changes nothing."""
         trial_id = self._trial_id(trial.number)
-        known = self._storage.get_trial(trial_id).user_attrs
+        frozen = self._storage.get_trial(trial_id)
+        known = frozen.user_attrs
         # Another worker may be telling the same: whoever comes first has set all attributes before it ends the trial.
         with suppress(optuna.exceptions.UpdateFinishedTrialError):
             for key, value in ended_attributes(trial).items():
                 if known.get(key) != value:
                     self._storage.set_trial_user_attr(trial_id, key, value)
+            if frozen.state is OptunaState.WAITING:
+                # It got the score of the trial that it should have repeated: Optuna ends what runs.
+                self._storage.set_trial_state_values(trial_id, OptunaState.RUNNING)
             self._study.tell(trial.number, trial.score, _STATES[trial.state], skip_if_finished=True)
 
     def note(self, text: str) -> None:

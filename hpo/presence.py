@@ -10,8 +10,7 @@ import psutil
 
 from hpo.records import WorkerRecord
 
-# The clocks of two processes on one machine agree; what differs is rounding.
-_SAME_START_SECONDS = 1.0
+_PROCESSES = Path("/proc")
 
 
 @functools.cache
@@ -29,22 +28,29 @@ def this_host() -> str:
 
 def this_worker() -> WorkerRecord:
     """Return a record of this process with a new worker id."""
-    host, process = this_host(), psutil.Process()
-    worker = f"{host}-{process.pid}-{uuid.uuid4().hex[:6]}"
-    return WorkerRecord(worker, this_place(), host, process.pid, process.create_time(), silent_seconds=0.0)
+    host, pid = this_host(), os.getpid()
+    started = _started(pid)
+    assert started is not None
+    return WorkerRecord(f"{host}-{pid}-{uuid.uuid4().hex[:6]}", this_place(), host, pid, started, silent_seconds=0.0)
 
 
 def is_dead(worker: WorkerRecord, lost_after_seconds: float) -> bool:
     """Return whether a worker is gone: its process, seen from the same machine, or its beat, from another."""
     if worker.silent_seconds > lost_after_seconds:
         return True
-    return worker.place == this_place() and not _runs(worker.pid, worker.started)
+    return worker.place == this_place() and _started(worker.pid) != worker.started
 
 
-def _runs(pid: int, started: float) -> bool:
+def _started(pid: int) -> float | None:
+    """Return when a living process started, on a clock that nobody sets; None when there is none."""
     try:
-        process = psutil.Process(pid)
-        same = abs(process.create_time() - started) < _SAME_START_SECONDS
-        return same and process.status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
+        if not (_PROCESSES / "self" / "stat").exists():
+            process = psutil.Process(pid)
+            return None if process.status() == psutil.STATUS_ZOMBIE else process.create_time()
+        # Ticks since boot. psutil adds the time of the boot, which moves whenever the machine's clock is set: then
+        # every worker of the machine would seem to be another process. See proc(5); the name may hold blanks.
+        fields = (_PROCESSES / str(pid) / "stat").read_text().rpartition(")")[2].split()
+    except (FileNotFoundError, ProcessLookupError, psutil.NoSuchProcess):
+        return None
+    state, ticks = fields[0], fields[19]
+    return None if state in "ZX" else float(ticks)

@@ -24,6 +24,10 @@ from hpo.sql import statement
 _LOG = logging.getLogger("hpo.worker")
 # How soon a pulse that lost the database tries again, at first and at most, in seconds.
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 5.0
+# A beat that is later than this many intervals says that the database could not be reached, whatever the driver says.
+_LATE_BEATS = 2.5
+# For the last beat of a worker that leaves; a statement that hangs must not hold it up for long.
+_JOIN_SECONDS = 5.0
 
 
 class Ears(Protocol):
@@ -46,7 +50,7 @@ class Pulse:
         self._ears, self._vitals = ears, vitals
         self._wake_read, self._wake_write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         self._ended = False
-        self._reconnected: float | None = None
+        self._connected_since, self._last_beat = -math.inf, math.inf
         self._holds_nothing_since = -math.inf
         self._thread = threading.Thread(target=self._live, name="pulse", daemon=True)
 
@@ -57,17 +61,22 @@ class Pulse:
     def __exit__(self, *_: object) -> None:
         self._ended = True
         os.write(self._wake_write, b"x")
-        self._thread.join()
-        os.close(self._wake_read)
-        os.close(self._wake_write)
+        self._thread.join(_JOIN_SECONDS)
+        if not self._thread.is_alive():
+            os.close(self._wake_read)
+            os.close(self._wake_write)
 
     def connected_seconds(self) -> float:
-        """Return for how long the database has been there without a break; infinite if it never was away.
+        """Return for how long the beats have been on time; infinite if they always were, 0 while one is overdue.
 
-        Others were cut off as well, it may be, and have to be given the time to beat again.
+        Others were cut off as well, it may be, and have to be given the time to beat again. A connection that stalls
+        raises nothing: the beats themselves have to tell.
         """
-        reconnected = self._reconnected
-        return math.inf if reconnected is None else time.monotonic() - reconnected
+        now = time.monotonic()
+        return 0.0 if self._is_late(now) else now - self._connected_since
+
+    def _is_late(self, now: float) -> bool:
+        return now - self._last_beat > _LATE_BEATS * self._beat_seconds
 
     def holds_nothing_since(self, moment: float) -> bool:
         """Return whether a beat that began after that monotonic moment found no trial of this worker."""
@@ -99,7 +108,7 @@ class Pulse:
         connection.execute(text("LISTEN hpo_leave"))
         self._beat(connection)
         if was_away:
-            self._reconnected = time.monotonic()
+            self._connected_since = time.monotonic()
             _LOG.info("the database is back")
         # What was said while nobody listened is not said again.
         self._ears.work()
@@ -121,11 +130,23 @@ class Pulse:
 
     def _beat(self, connection: Connection) -> None:
         began = time.monotonic()
-        values = {"id": self._worker, "vitals": json.dumps(self._vitals())}
+        values = {"id": self._worker, "vitals": self._vitals_as_json()}
         found = connection.execute(statement("beat"), values).mappings().first()
+        now = time.monotonic()
+        if self._is_late(now):
+            self._connected_since = now
+        self._last_beat = now
         if found is None:
             return
         if found["leave_asked"]:
             self._ears.leave()
         if not found["holds"]:
             self._holds_nothing_since = began
+
+    def _vitals_as_json(self) -> str:
+        try:
+            return json.dumps(self._vitals())
+        # A disk that can't be looked at, a driver that fails: no reason to be taken for dead.
+        except Exception as error:
+            _LOG.warning("no vitals with this beat: %s", error)
+            return "{}"

@@ -150,7 +150,7 @@ class WorkerRecord:
 
     Attributes:
         place: host, boot and process namespace: where its process id means something.
-        started: when its process started, in seconds since the epoch, to tell a reused process id.
+        started: when its process started, to tell a reused process id; see `hpo.presence`.
         silent_seconds: since its last beat, in the database's time.
         vitals: what it said about itself with its last beat; see `hpo.vitals`.
         leave_asked: whether it was asked to leave after its trial.

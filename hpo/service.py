@@ -49,9 +49,14 @@ class Service:
         size_key = declare(Spec.model_validate(study.spec)).size_key
         return read_status(self.control, study, size_key, self.settings.lost_after_seconds)
 
-    def claims(self, name: str) -> Claims:
-        """Return what gives out the study's trials and takes them back."""
-        lost_after = self.settings.lost_after_seconds
+    def claims(self, name: str, lost_after_seconds: float | None = None) -> Claims:
+        """Return what gives out the study's trials and takes them back.
+
+        Args:
+            name: of the study.
+            lost_after_seconds: of silence, after which a worker counts as lost; default: as the settings say.
+        """
+        lost_after = self.settings.lost_after_seconds if lost_after_seconds is None else lost_after_seconds
         return Claims(self.storage, self.find(name), lambda worker: is_dead(worker, lost_after), self.settings.home)
 
 

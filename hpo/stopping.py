@@ -4,12 +4,17 @@ Three words, each including those before it: `leave` lets the trial under way en
 `suspend` gives it the grace period to end or to save itself; `abandon` puts it back at once.
 """
 
+import math
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+
+# First and longest pause between two tries, in seconds.
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 30.0
 
 
 @dataclass
@@ -37,6 +42,28 @@ class StopSignals:
     def gone(self) -> None:
         """Whoever started the worker is there no more."""
         self.heard("abandon")
+
+
+class Patience:
+    """Waits between the tries of something that does not work now: longer and longer, until it is time to go.
+
+    Who is not told to go waits for ever. Who is has the grace period from then on, and tries often.
+    """
+
+    def __init__(self, stop: StopSignals, grace_seconds: float) -> None:
+        self._stop, self._grace_seconds = stop, grace_seconds
+        self._go_at = math.inf
+        self.pause = _FIRST_PAUSE
+
+    def wait(self) -> bool:
+        """Sleep until the next try; return False when there is to be none."""
+        if self._stop.suspend.is_set():
+            self._go_at = min(self._go_at, time.monotonic() + self._grace_seconds)
+            self._stop.abandon.wait(max(0.0, min(_FIRST_PAUSE, self._go_at - time.monotonic())))
+        else:
+            self._stop.suspend.wait(self.pause)
+            self.pause = min(2 * self.pause, _LONGEST_PAUSE)
+        return not self._stop.abandon.is_set() and time.monotonic() < self._go_at
 
 
 @contextmanager

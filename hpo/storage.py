@@ -7,14 +7,15 @@ says passes through `redact`.
 import hashlib
 import logging
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, quote_plus
 
-from sqlalchemy import URL, Connection, Engine, create_engine, make_url, text
+from psycopg2 import extensions
+from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url, text
 from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError
 
 from hpo import embedded
@@ -33,11 +34,14 @@ _POOL: dict[str, Any] = {"pool_pre_ping": True, "pool_size": 2, "max_overflow": 
 _CONNECT: dict[str, str | int] = {
     "connect_timeout": 10,
     "application_name": "hpo",
-    # A machine that vanished is noticed after a minute, not after the two hours that Linux waits by itself.
+    # A server that vanished is noticed after a minute, not after the two hours that Linux waits by itself.
     "keepalives_idle": 30,
     "keepalives_interval": 10,
     "keepalives_count": 3,
+    "tcp_user_timeout": 60_000,
 }
+# The same for the server: the locks of a machine that vanished are free after a minute. Without effect on a socket.
+_SERVER_KEEPALIVES = "SET tcp_keepalives_idle = 30; SET tcp_keepalives_interval = 10; SET tcp_keepalives_count = 3"
 _REMEDY = "write postgresql://USER:PASSWORD@HOST:5432/DATABASE, or leave it out for the embedded Postgres"
 _LOCK_NOT_AVAILABLE = "55P03"
 _SCHEMES = ("postgres", "postgresql", DRIVER)
@@ -115,7 +119,17 @@ def open_engine(url: URL) -> Engine:
 
     A connection that broke while it was idle is replaced unnoticed; connecting gives up after ten seconds.
     """
-    return create_engine(url, connect_args=_connect_arguments(url), **_POOL)
+    engine = create_engine(url, connect_args=_connect_arguments(url), **_POOL)
+    _watch_for_vanished_clients(engine)
+    return engine
+
+
+def _watch_for_vanished_clients(engine: Engine) -> None:
+    @event.listens_for(engine, "connect")
+    def keep_alive(connection: extensions.connection, _: object) -> None:
+        # Not as options of the connection: a pooler such as PgBouncer refuses those.
+        with connection, connection.cursor() as cursor:
+            cursor.execute(_SERVER_KEEPALIVES)
 
 
 def check_reachable(engine: Engine) -> None:
@@ -156,8 +170,12 @@ def _lock_key(name: str) -> int:
     return int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest(), signed=True)
 
 
+class LockGivenUpError(Exception):
+    """Whoever waited for a lock was told not to wait any longer."""
+
+
 @contextmanager
-def advisory_lock(connection: Connection, name: str) -> Iterator[None]:
+def advisory_lock(connection: Connection, name: str, *, give_up: Callable[[], bool] = lambda: False) -> Iterator[None]:
     """Hold the database's lock of that name; wait for it where another connection holds it.
 
     The lock belongs to the connection, not to a transaction: the body begins and commits its own, as many as
@@ -167,23 +185,25 @@ def advisory_lock(connection: Connection, name: str) -> Iterator[None]:
 
     Raises:
         ValueError: the connection is inside a transaction, which would outlive the lock.
+        LockGivenUpError: `give_up`, asked every second, has said so.
     """
     if connection.in_transaction():
         raise ValueError("an advisory lock is taken outside a transaction: take it before begin()")
     key = {"key": _lock_key(name)}
-    _lock(connection, key)
+    _lock(connection, key, give_up)
     try:
         yield
     finally:
         _unlock(connection, key)
 
 
-def _lock(connection: Connection, key: dict[str, int]) -> None:
+def _lock(connection: Connection, key: dict[str, int], give_up: Callable[[], bool]) -> None:
     # The driver doesn't hear Ctrl-C while it waits: it waits a second at a time. The transaction ends here:
     # one that stays open keeps the server from cleaning up.
     try:
         while not _lock_within_a_second(connection, key):
-            pass
+            if give_up():
+                raise LockGivenUpError
     except BaseException:
         # The lock may be there or not; without its connection it isn't.
         connection.invalidate()
@@ -235,7 +255,11 @@ def open_optuna_storage(url: URL) -> "RDBStorage":
     options = {**_POOL, "connect_args": _connect_arguments(url)}
     try:
         with engine.connect() as connection, advisory_lock(connection, OPTUNA_SCHEMA_LOCK):
-            return optuna.storages.RDBStorage(address, engine_kwargs=options)
+            storage = optuna.storages.RDBStorage(address, engine_kwargs=options)
+            _watch_for_vanished_clients(storage.engine)
+            # Those that making the tables has opened were opened without it.
+            storage.engine.dispose()
+            return storage
     except DBAPIError as error:
         raise _unreachable(url, str(error.orig)) from None
     except RuntimeError as error:

@@ -17,7 +17,7 @@ from typing import Any
 from hpo.artifacts import artifacts_directory, checkpoint_directory, keep_outcome
 from hpo.claims import Claim
 from hpo.fork_server import Channel, Exited, Message, Raised, Returned, Said, fork
-from hpo.records import Cause, Outcome
+from hpo.records import Cause, Outcome, TrialRecord
 from studies.declaration import Prepared
 from studies.objective import DivergedError, PrunedError, TrialContext, resolve
 from studies.spec import Spec
@@ -112,10 +112,18 @@ def execute(channel: Channel, claim: Claim, objective: str, home: Path, threads:
         return Outcome(Cause.INTERRUPTED, None, outcome.message or "it was told to stop", attributes)
     outcome = Outcome(outcome.cause, outcome.score, storable_text(outcome.message), attributes)
     if outcome.score is not None:
-        # Before anybody hears of it: its worker may be gone, or the database.
-        assert trial.worker is not None
-        keep_outcome(directory, trial.worker, outcome)
+        _keep(outcome, directory, trial)
     return outcome
+
+
+def _keep(outcome: Outcome, directory: Path, trial: TrialRecord) -> None:
+    """Put the score on the disk before anybody hears of it: its worker may be gone, or the database."""
+    assert trial.worker is not None
+    try:
+        keep_outcome(directory, trial.worker, outcome)
+    except OSError as error:
+        # A full disk costs the safety net, not the score.
+        print(f"the score could not be kept on the disk: {error}", file=sys.stderr)  # noqa: T201  to the trial's log
 
 
 class TrialProcess:
@@ -146,9 +154,12 @@ class TrialProcess:
         """Ask the objective to save its work and end."""
         self._fork.send("stop")
 
-    def kill(self) -> None:
-        """End the trial at once."""
-        self._fork.kill()
+    def kill(self) -> Outcome | None:
+        """End the trial at once; return its outcome where it had one already and was only on its way out."""
+        for message in self._fork.kill():
+            if isinstance(message, Returned):
+                self._ending = message
+        return self._ending.value if isinstance(self._ending, Returned) else None
 
 
 def _judge(run: Callable[[], float]) -> Outcome:

@@ -7,11 +7,10 @@
 """
 
 import logging
-import math
 import time
 from collections import deque
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, TypeVar
@@ -21,27 +20,29 @@ from sqlalchemy.exc import InterfaceError, OperationalError
 
 from hpo.claims import Claim, Claims
 from hpo.control import Control
+from hpo.errors import StorageError
 from hpo.fork_server import Channel, ForkFailedError, call
 from hpo.presence import is_dead, this_worker
 from hpo.pulse import Pulse
-from hpo.records import Cause, OpenWork, Outcome, StudyState, WorkerRecord
+from hpo.records import Cause, OpenWork, Outcome, StudyState, TrialRecord, WorkerRecord
 from hpo.settings import Settings
-from hpo.stopping import StopSignals
-from hpo.storage import Storage, open_storage
+from hpo.stopping import Patience, StopSignals
+from hpo.storage import LockGivenUpError, Storage, open_storage
 from hpo.strategies import warm_up
 from hpo.trial import TrialProcess
 from hpo.vitals import process_memory, read_vitals
+from hpo.worker_log import log_to
 
 _T = TypeVar("_T")
 _LOG = logging.getLogger("hpo.worker")
 
 # What SQLAlchemy and Optuna raise while the database is away.
 DATABASE_AWAY = (OperationalError, InterfaceError, StorageInternalError)
+# The same for a worker, which also stops waiting for another one's lock when it has to go.
+_NOT_NOW = (*DATABASE_AWAY, LockGivenUpError)
 
 # How soon a worker that waits for its trial notices that it should stop, in seconds.
 _LOOK_SECONDS = 0.2
-# Waiting for a database that is away: first and longest pause between two tries, in seconds.
-_FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 30.0
 # A study that this machine cannot work on is looked at again after so many seconds.
 _UNREADY_SECONDS = 600.0
 # Of how many trials a worker remembers what memory it had afterwards.
@@ -90,15 +91,41 @@ class _Ears:
 def work_in_fork(channel: Channel, options: WorkerOptions, settings: Settings) -> int:
     """Run a worker in a fork until it is told to leave; return how many trials it ended."""
     stop = StopSignals()
-    _log_to(channel)
+    log_to(channel)
     channel.listen(stop.heard, stop.gone)
     return run_worker(options, settings, stop)
 
 
+class ServerGoneError(ForkFailedError):
+    """The fork server is gone, and no trial can be started without it; `ended` counts the trials until then."""
+
+    def __init__(self, ended: int) -> None:
+        super().__init__("the fork server is gone, and no trial can be started without it")
+        self.ended = ended
+
+
 def run_worker(options: WorkerOptions, settings: Settings, stop: StopSignals) -> int:
-    """Run a worker in this process; return how many trials it ended."""
-    with open_storage(settings, options.storage_url) as storage:
-        return Worker(storage, options, settings, stop).live()
+    """Run a worker in this process; return how many trials it ended.
+
+    Whoever starts it has seen the storage: one that can't be used now is waited for.
+
+    Raises:
+        ServerGoneError: whoever watches over both starts another pair.
+    """
+    with ExitStack() as stack:
+        storage = _open_patiently(stack, options, settings, stop)
+        return 0 if storage is None else Worker(storage, options, settings, stop).live()
+
+
+def _open_patiently(stack: ExitStack, options: WorkerOptions, settings: Settings, stop: StopSignals) -> Storage | None:
+    patience = Patience(stop, 0.0)
+    while True:
+        try:
+            return stack.enter_context(open_storage(settings, options.storage_url))
+        except StorageError as error:
+            _LOG.warning("next try in %.1f s: %s", patience.pause, error)
+        if not patience.wait():
+            return None
 
 
 class Worker:
@@ -118,7 +145,7 @@ class Worker:
 
     def live(self) -> int:
         """Register, work until there is no reason to stay, unregister; return how many trials were ended."""
-        self._patiently(lambda: self._control.register(self._me))
+        self._patiently(lambda: self._control.register(self._me), at_stake=False)
         warm_up()
         _LOG.info("worker %s is here", self._me.id)
         try:
@@ -130,23 +157,25 @@ class Worker:
                 self._control.unregister(self._me.id)
         _LOG.info("leaving; trials ended here: %d", self._ended)
         if self._server_gone:
-            # Whoever watches over both starts another pair.
-            raise ForkFailedError("the fork server is gone, and no trial can be started without it")
+            raise ServerGoneError(self._ended)
         return self._ended
 
     def _work(self) -> None:
         idle_since = time.monotonic()
-        while not self._stop.leave.is_set() and self._ended != self._options.max_trials:
+        while not self._is_leaving():
             # Before the look: what is said during it must not be slept through.
             self._stop.wake.clear()
-            claim = self._patiently(self._take)
+            claim = self._patiently(self._take, at_stake=False)
             if claim is not None:
                 self._run(claim)
                 idle_since = time.monotonic()
-            elif self._patiently(partial(self._may_leave, time.monotonic() - idle_since)):
+            elif self._patiently(partial(self._may_leave, time.monotonic() - idle_since), at_stake=False):
                 break
-            elif not self._stop.leave.is_set():
+            elif not self._is_leaving():
                 self._stop.wake.wait(self._pause(time.monotonic() - idle_since))
+
+    def _is_leaving(self) -> bool:
+        return self._server_gone or self._stop.leave.is_set() or self._ended == self._options.max_trials
 
     def _pause(self, idle_seconds: float) -> float:
         if self._options.idle_exit is None:
@@ -159,15 +188,29 @@ class Worker:
 
     def _take(self) -> Claim | None:
         for work in self._control.open_work(self._options.studies):
-            deserted = any(holder.has_left or self._is_dead(holder) for holder in work.holders)
+            deserted = any(map(self._is_deserter, work.holders))
             if not (work.gives or work.unsaid or deserted) or not self._is_ready(work):
                 continue
-            claims = self._claims[work.study]
-            if not work.gives and not deserted:
-                claims.publish()
-            elif claim := claims.take(self._me.id):
+            if claim := self._take_of(work, deserted):
                 return claim
         return None
+
+    def _take_of(self, work: OpenWork, deserted: bool) -> Claim | None:
+        claims = self._claims[work.study]
+        try:
+            if work.gives or deserted:
+                return claims.take(self._me.id)
+            claims.publish()
+        except KeyError:
+            # Optuna's answer where a study is gone: whether it is, making the claims anew will say.
+            del self._claims[work.study]
+            if self._is_ready(work):
+                raise
+        return None
+
+    def _is_deserter(self, holder: WorkerRecord) -> bool:
+        """Return whether the holder of a trial does not work on it; this worker itself does not while it looks."""
+        return holder.id == self._me.id or holder.has_left or self._is_dead(holder)
 
     def _is_ready(self, work: OpenWork) -> bool:
         """Return whether this machine can work on a study; look again where that is unknown or was long ago."""
@@ -179,10 +222,13 @@ class Worker:
         if study is None or (name in self._claims and self._claims[name].stored_fingerprint == study.fingerprint):
             return study is not None
         try:
-            claims = Claims(self._storage, study, self._is_dead, self._settings.home)
+            claims = Claims(self._storage, study, self._is_dead, self._settings.home, self._stop.suspend.is_set)
             if not self._options.prepared:
                 arguments = (claims.declaration.readiness, claims.spec, study.prepared, self._settings.home)
                 call(self._options.fork_address, "hpo.trial:check_ready", *arguments)
+        except OSError:
+            self._server_gone = True
+            return False
         except (ValueError, ForkFailedError) as error:
             # A value error is wrong input, or a specification that a newer version has stored.
             said = str(error).strip().splitlines()[0]
@@ -206,13 +252,21 @@ class Worker:
         began = time.monotonic()
         outcome = self._train(claim, claims)
         self._trial = None
-        held = self._patiently(lambda: claims.end(trial, outcome))
+        held = self._patiently(lambda: self._end(claims, trial, outcome))
         if held is False:
-            _LOG.warning("%s was taken over; what it did here is dropped", name)
+            _LOG.warning("%s was taken over while this worker was silent", name)
         result = f"{outcome.score:.6g}" if outcome.score is not None else str(outcome.cause)
         _LOG.info("%s ended after %.1f s: %s", name, time.monotonic() - began, result)
         self._ended += outcome.cause is not Cause.INTERRUPTED
         self._memory_after.append(process_memory(self._me.pid)[1])
+
+    def _end(self, claims: Claims, trial: TrialRecord, outcome: Outcome) -> bool:
+        try:
+            return claims.end(trial, outcome)
+        except KeyError:
+            # The study was deleted in a dashboard that may write; a later look raises the alert.
+            _LOG.exception("the end of trial %d of %s could not be told to Optuna", trial.number, claims.name)
+            return True
 
     def _train(self, claim: Claim, claims: Claims) -> Outcome:
         home, objective = self._settings.home, claims.declaration.objective
@@ -221,14 +275,13 @@ class Worker:
             process = TrialProcess(claim, objective, self._options.fork_address, home, self._options.threads)
         except OSError:
             self._server_gone = True
-            self._stop.heard("leave")
             return Outcome(Cause.INTERRUPTED, message="the fork server is gone")
         self._trial = process
 
         def report(value: float, step: int) -> None:
             try:
                 claims.report(number, value, step)
-            except (*DATABASE_AWAY, UpdateFinishedTrialError) as error:
+            except (*DATABASE_AWAY, UpdateFinishedTrialError, KeyError) as error:
                 # Only a point of a curve: the score itself is written when the database is back.
                 _LOG.warning("no intermediate value of trial %d: %s", number, type(error).__name__)
 
@@ -241,8 +294,7 @@ class Worker:
                 asked_at = time.monotonic()
                 process.ask_to_stop()
             if why := self._reason_to_kill(asked_at, began):
-                process.kill()
-                return Outcome(Cause.INTERRUPTED, message=why)
+                return process.kill() or Outcome(Cause.INTERRUPTED, message=why)
 
     def _reason_to_kill(self, asked_at: float | None, began: float) -> str:
         if self._stop.abandon.is_set():
@@ -263,46 +315,27 @@ class Worker:
         study, counts = self._control.study(name), self._control.counts(name)
         return study is None or study.state is not StudyState.RUNNING or counts.running + counts.waiting == 0
 
-    def _patiently(self, action: Callable[[], _T]) -> _T | None:
-        """Call until it works while the database is away; None when it is still away and this worker has to go."""
-        pause, go_at = _FIRST_PAUSE, math.inf
+    def _patiently(self, action: Callable[[], _T], *, at_stake: bool = True) -> _T | None:
+        """Call until it works while the database is away; None when it is still away and this worker has to go.
+
+        Args:
+            action: what needs the database.
+            at_stake: whether work would be lost: a worker that has to go then tries on for the grace period.
+        """
+        patience = Patience(self._stop, self._settings.grace_seconds if at_stake else 0.0)
         while True:
             try:
                 return action()
-            except DATABASE_AWAY as error:
-                _LOG.warning("the database is away, next try in %.1f s: %s", pause, type(error).__name__)
-            if self._stop.suspend.is_set():
-                go_at = min(go_at, time.monotonic() + self._settings.grace_seconds)
-            if self._stop.abandon.wait(pause) or time.monotonic() > go_at:
+            except _NOT_NOW as error:
+                _LOG.warning("the database is away, next try in %.1f s: %s", patience.pause, type(error).__name__)
+            if not patience.wait():
                 return None
-            pause = min(2 * pause, _LONGEST_PAUSE if go_at == math.inf else _LOOK_SECONDS)
             self._revive_server()
 
     def _revive_server(self) -> None:
         """Start the embedded server again: it has nobody else to do so."""
         if self._storage.server is not None:
-            self._storage.server.ensure_running()
-
-
-@dataclass(frozen=True)
-class LogLine:
-    """One line of a worker's log, on its way to whoever keeps it."""
-
-    created: float
-    level: str
-    message: str
-
-
-class _ToChannel(logging.Handler):
-    def __init__(self, channel: Channel) -> None:
-        super().__init__()
-        self._channel = channel
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self._channel.say(LogLine(record.created, record.levelname, record.getMessage()))
-
-
-def _log_to(channel: Channel) -> None:
-    _LOG.setLevel(logging.INFO)
-    _LOG.addHandler(_ToChannel(channel))
-    _LOG.propagate = False
+            try:
+                self._storage.server.ensure_running()
+            except StorageError as error:
+                _LOG.warning("%s", error)

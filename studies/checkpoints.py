@@ -26,8 +26,9 @@ from studies.objective import PrunedError, TrialContext
 #: Raised whenever a checkpoint changes its meaning.
 CHECKPOINT_VERSION = 1
 
-# What must be equal for a training to go on from a checkpoint; the number and the attempt may differ.
-_DECISIVE = ("version", "fingerprint", "data", "params", "seed", "libraries")
+# What must be equal for a training to go on from a checkpoint; the number and the attempt may differ, and so may what
+# decides the search alone, such as the cap.
+_DECISIVE = ("version", "training", "data", "params", "seed", "libraries")
 
 _LOG = logging.getLogger(__name__)
 
@@ -196,7 +197,7 @@ def _configuration(params: Mapping[str, Any], context: TrialContext) -> dict[str
     """Return what the checkpoint belongs to, as JSON types."""
     configuration = {
         "version": CHECKPOINT_VERSION,
-        "fingerprint": context.spec.fingerprint,
+        "training": {"model": context.spec.model, **context.spec.training.model_dump(exclude={"checkpoint_minutes"})},
         "data": context.sizes.get("panel"),
         "params": dict(params),
         "seed": context.seed,

@@ -6,6 +6,8 @@ label of t alone, the last step of its horizon.
 """
 
 import logging
+import signal
+import threading
 import warnings
 from collections.abc import Mapping
 from typing import Any
@@ -23,6 +25,8 @@ from studies.objective import DivergedError, TrialContext
 from studies.preparation import open_panel, window_shape
 from studies.validation import ValidationWatch
 from studies.windows import Batch, BatchSizes, TrainingWindows, Windows, batch_sizes
+
+_LOG = logging.getLogger(__name__)
 
 
 def score(params: Mapping[str, Any], context: TrialContext) -> float:
@@ -47,7 +51,7 @@ def score(params: Mapping[str, Any], context: TrialContext) -> float:
     watch, saved = ValidationWatch(windows, training, context), CheckpointFile(params, context)
     done = saved.find()
     # The watch comes first: a checkpoint holds the look of its own step.
-    callbacks = [watch, Checkpoints(saved, context)]
+    callbacks = [watch, Checkpoints(saved, context), SigtermAsBefore()]
     trainer = make_trainer(training.max_steps, sizes, precision, saved, callbacks)
     lightning.seed_everything(context.seed, verbose=False)
     batches = DataLoader(TrainingWindows(windows, sizes, context.seed, done), batch_size=None)
@@ -63,7 +67,11 @@ def score(params: Mapping[str, Any], context: TrialContext) -> float:
         windows_seen=model.windows_seen,
         **watch.summary(),
     )
-    watch.save_predictions()
+    try:
+        watch.save_predictions()
+    except OSError as error:
+        # A full disk costs the ensemble a member, not the search a score.
+        _LOG.warning("the validation predictions could not be saved: %s", error)
     return watch.best.auc
 
 
@@ -109,6 +117,21 @@ class WindowClassifier(lightning.LightningModule):
         """Return AdamW over the trained parameters."""
         trained = [parameter for parameter in self.parameters() if parameter.requires_grad]
         return torch.optim.AdamW(trained, lr=self._learning_rate, weight_decay=self._weight_decay)
+
+
+class SigtermAsBefore(lightning.Callback):
+    """Takes SIGTERM back from Lightning, which would end the training after the next step and save nothing.
+
+    A service manager sends it to every process of a service. The worker decides, and tells its trial in time to save.
+    """
+
+    def __init__(self) -> None:
+        self._handler = signal.getsignal(signal.SIGTERM) or signal.SIG_DFL
+
+    def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:  # noqa: ARG002
+        """Lightning has just put its own handler there."""
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, self._handler)
 
 
 def make_trainer(

@@ -4,6 +4,7 @@ import signal
 import time
 from typing import Any
 
+import psutil
 from command import Command, optuna_trials
 from optuna.trial import TrialState as OptunaState
 
@@ -58,6 +59,20 @@ def test_sigterm_saves_the_trial_and_the_next_worker_goes_on_from_there(hpo: Com
     assert (first.user_attrs["retried_as"], second.user_attrs["retry_of"]) == (1, 0)
     assert last(hpo, "parts").value == last(hpo, "whole").value
     assert not list((hpo.home / "checkpoints").rglob("*.ckpt"))
+
+
+def test_sigterm_to_every_process_of_a_service_saves_the_trial_all_the_same(hpo: Command) -> None:
+    make(hpo, "all")
+    worker = hpo.start("worker", "--study", "all")
+    wait_for_a_look(hpo, "all")
+    # As a service manager does; the steps are quicker than the worker's word to its trial.
+    for process in [*psutil.Process(worker.pid).children(recursive=True), psutil.Process(worker.pid)]:
+        process.send_signal(signal.SIGTERM)
+    _, err = worker.communicate(timeout=60)
+    assert worker.returncode == 0, err
+    (first, _) = optuna_trials(hpo, "all")
+    assert (first.user_attrs["cause"], first.user_attrs["steps_trained"] >= 10) == ("interrupted", True)
+    assert list((hpo.home / "checkpoints").rglob("*.ckpt"))
 
 
 def test_a_killed_worker_costs_no_more_than_the_time_since_the_last_checkpoint(hpo: Command) -> None:

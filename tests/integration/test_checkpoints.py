@@ -36,6 +36,7 @@ class Attempt:
     number: int = 0
     training: dict[str, Any] = field(default_factory=dict)
     params: dict[str, Any] = field(default_factory=dict)
+    search: dict[str, Any] = field(default_factory=dict)
     seed: int = 1
     stop_after: int | None = None
     fail_at_look: int | None = None
@@ -67,7 +68,7 @@ class Attempt:
 
     @property
     def spec(self) -> Spec:
-        return read_spec("quickstart", {"training": {**TRAINING, **self.training}})
+        return read_spec("quickstart", {"training": {**TRAINING, **self.training}, **self.search})
 
     @property
     def predictions(self) -> dict[str, np.ndarray]:
@@ -166,7 +167,6 @@ def test_a_resumed_trial_ends_bit_for_bit_as_one_that_was_never_interrupted(
 def test_a_resumed_trial_has_the_same_weights_optimizer_and_random_numbers(
     begin: Begin, whole: Attempt, home: Path, tmp_path: Path
 ) -> None:
-    # With the interval of the other: it is part of the fingerprint.
     every = {"checkpoint_minutes": EVERY_STEP}
     begin(training=every, stop_after=5)
     begin(training=every, number=1)
@@ -209,7 +209,7 @@ def test_a_checkpoint_says_what_it_belongs_to_and_is_harmless(begin: Begin) -> N
     stopped = begin(stop_after=1, number=4)
     configuration = stopped.checkpoint["configuration"]
     assert configuration["spec"] == stopped.spec.as_json()
-    assert configuration["fingerprint"] == stopped.spec.fingerprint
+    assert configuration["training"]["max_steps"] == 12
     assert configuration["params"]["dropout"] == 0.3
     assert (configuration["seed"], configuration["trial"], configuration["attempt"]) == (1, 4, 5)
     assert [path.name for path in stopped.path.parent.iterdir()] == ["training.ckpt"]
@@ -217,8 +217,8 @@ def test_a_checkpoint_says_what_it_belongs_to_and_is_harmless(begin: Begin) -> N
 
 @pytest.mark.parametrize(
     ("change", "said"),
-    [({"params": {"dropout": 0.4}}, "params"), ({"seed": 2}, "seed"), ({"training": {"patience": 7}}, "fingerprint")],
-    ids=["params", "seed", "fingerprint"],
+    [({"params": {"dropout": 0.4}}, "params"), ({"seed": 2}, "seed"), ({"training": {"patience": 7}}, "training")],
+    ids=["params", "seed", "training"],
 )
 def test_the_checkpoint_of_another_configuration_is_ignored(
     begin: Begin, caplog: pytest.LogCaptureFixture, change: dict[str, Any], said: str
@@ -227,6 +227,14 @@ def test_the_checkpoint_of_another_configuration_is_ignored(
     other = begin(**change, number=1, stop_after=1)
     assert other.stopped == "stopped at step 1"
     assert f"another {said}" in caplog.text
+
+
+def test_what_decides_the_search_alone_may_change_between_attempts(begin: Begin, whole: Attempt) -> None:
+    begin(stop_after=2)
+    # As after `hpo resume --trials 100`.
+    resumed = begin(number=1, training={"checkpoint_minutes": 3}, search={"trials": 100, "max_attempts": 9})
+    assert resumed.context.attributes["resumed_from_step"] == 2
+    assert_ended_alike(resumed, whole)
 
 
 class Harmful:

@@ -10,17 +10,18 @@ import optuna
 import pytest
 from optuna.trial import TrialState as OptunaState
 from sqlalchemy import text
+from sqlalchemy.exc import OperationalError
 
 from hpo import control as control_schema
 from hpo import embedded
 from hpo.claims import Claim, Claims
 from hpo.control import Control
-from hpo.errors import SpecDiffersError, StorageError
+from hpo.errors import SpecDiffersError, StorageError, StudyGoneError
 from hpo.phase1 import ensure_study
 from hpo.presence import is_dead, this_worker
 from hpo.records import Cause, Outcome, StudyState, WorkerRecord
 from hpo.settings import load_settings
-from hpo.storage import Storage, open_storage
+from hpo.storage import LockGivenUpError, Storage, advisory_lock, open_storage
 from studies.declaration import Prepared, architecture_values
 from studies.spec import Spec
 
@@ -60,8 +61,9 @@ def register(control: Control, **values: object) -> str:
     return worker.id
 
 
-def take(claims: Claims, worker: str) -> Claim:
-    claim = claims.take(worker)
+def take(claims: Claims, worker: str | Control) -> Claim:
+    """Take a trial for a worker, or for a new one: a worker has one at a time."""
+    claim = claims.take(register(worker) if isinstance(worker, Control) else worker)
     assert claim is not None
     return claim
 
@@ -143,7 +145,7 @@ def test_a_failed_trial_runs_again_with_the_same_parameters_until_its_attempts_a
     claims, control = make(storage, trials=2, max_attempts=3)
     worker = register(control)
     first = take(claims, worker)
-    claims.end(take(claims, worker).trial, Outcome(None, score=0.5))
+    claims.end(take(claims, control).trial, Outcome(None, score=0.5))
     claims.end(first.trial, Outcome(Cause.FAILED, message="boom"))
     for attempt in (2, 3):
         again = take(claims, worker)
@@ -172,7 +174,7 @@ def test_an_interrupted_trial_spends_no_attempt(storage: Storage) -> None:
     worker = register(control)
     held = take(claims, worker).trial
     claims.end(held, Outcome(Cause.INTERRUPTED))
-    take(claims, worker)
+    take(claims, control)
     again = take(claims, worker).trial
     assert (again.slot, again.turn, again.attempt) == (held.slot, 2, 1)
 
@@ -183,8 +185,7 @@ DEAD = {"pid": 2**22 + 5, "id": "dead"}
 def test_the_trial_of_a_dead_worker_is_put_back_once(storage: Storage) -> None:
     claims, control = make(storage)
     lost = take(claims, register(control, **DEAD)).trial
-    alive = register(control)
-    numbers = {take(claims, alive).trial.slot, take(claims, alive).trial.slot}
+    numbers = {take(claims, control).trial.slot, take(claims, control).trial.slot}
     assert numbers == {1, 2}
     assert claims.reap() == 0
     assert claims.end(lost, Outcome(None, score=0.9)) is False
@@ -218,6 +219,126 @@ def test_a_worker_that_died_between_asking_and_saying_so_leaves_no_immortal_tria
     assert sorted(slots) == [(1, 1), (2, 1), (3, 1)]
     assert OptunaState.RUNNING not in optuna_states(storage)
     assert OptunaState.WAITING not in optuna_states(storage)
+
+
+class ConnectionLostError(OperationalError):
+    """What SQLAlchemy raises when the server closes the connection."""
+
+    def __init__(self, *_: object, **__: object) -> None:
+        super().__init__("statement", {}, Exception("server closed the connection"))
+
+
+def lose_the_connection(*_: object, **__: object) -> None:
+    raise ConnectionLostError
+
+
+def test_a_trial_that_its_worker_never_heard_of_is_put_back_by_its_own_next_look(
+    storage: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    claims, control = make(storage, trials=2)
+    worker = register(control)
+    with monkeypatch.context() as patched:
+        patched.setattr(optuna.trial.Trial, "set_user_attr", lose_the_connection)
+        with pytest.raises(ConnectionLostError):
+            claims.take(worker)
+    ended = []
+    while (claim := claims.take(worker)) is not None:
+        ended.append((claim.trial.slot, claim.trial.turn, claim.trial.attempt))
+        claims.end(claim.trial, Outcome(None, score=0.5))
+    assert sorted(ended) == [(1, 2, 1), (2, 1, 1)]
+    study = control.study("s")
+    assert study is not None
+    assert study.state is StudyState.FINISHED
+    assert set(optuna_states(storage)) == {OptunaState.COMPLETE, OptunaState.FAIL}
+
+
+def test_a_worker_that_lost_its_trial_puts_nothing_into_the_queue(storage: Storage) -> None:
+    claims, control = make(storage, trials=2)
+    lost = take(claims, register(control, **DEAD)).trial
+    for _ in range(2):
+        claims.end(take(claims, control).trial, Outcome(None, score=0.5))
+    # It comes back, after the trial has run elsewhere.
+    assert claims.end(lost, Outcome(Cause.INTERRUPTED)) is False
+    assert OptunaState.WAITING not in optuna_states(storage)
+    assert claims.take(register(control)) is None
+
+
+def test_a_trial_half_put_back_is_not_run_beside_the_one_that_it_follows(
+    storage: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    claims, control = make(storage, trials=2)
+    worker = register(control)
+    held = take(claims, worker).trial
+    with monkeypatch.context() as patched:
+        patched.setattr(Control, "replace_trial", lose_the_connection)
+        with pytest.raises(ConnectionLostError):
+            claims.end(held, Outcome(Cause.INTERRUPTED))
+    # Others work on while the first has not found the database again.
+    assert take(claims, control).trial.slot == 2
+    assert claims.take(register(control)) is None
+    assert claims.end(held, Outcome(Cause.INTERRUPTED)) is True
+    again = take(claims, control).trial
+    assert (again.slot, again.turn, again.design_id) == (1, 2, "1")
+
+
+def test_a_score_that_comes_late_counts_as_long_as_nobody_has_begun_the_trial_again(storage: Storage) -> None:
+    claims, control = make(storage, trials=2)
+    late = take(claims, register(control, **DEAD)).trial
+    assert claims.settle() == 1
+    assert claims.end(late, Outcome(None, score=0.9, attributes={"auc_low": 0.8})) is False
+    trials = optuna.load_study(study_name="s", storage=storage.optuna).trials
+    assert [(trial.state, trial.value) for trial in trials if trial.user_attrs["slot"] == 1] == [
+        (OptunaState.FAIL, None),
+        (OptunaState.COMPLETE, 0.9),
+    ]
+    assert trials[-1].user_attrs["auc_low"] == 0.8
+    assert take(claims, control).trial.slot == 2
+    counts = control.counts("s")
+    assert (counts.complete, counts.running, counts.waiting) == (1, 1, 0)
+
+
+def test_a_late_score_whose_teller_died_is_told_and_not_run_again(
+    storage: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    claims, control = make(storage, trials=3)
+    late = take(claims, register(control, **DEAD)).trial
+    claims.settle()
+    with monkeypatch.context() as patched:
+        patched.setattr(Claims, "publish", lose_the_connection)
+        with pytest.raises(ConnectionLostError):
+            claims.end(late, Outcome(None, score=0.9))
+    assert [take(claims, control).trial.slot for _ in range(2)] == [2, 3]
+    assert sorted(state.name for state in optuna_states(storage)) == ["COMPLETE", "FAIL", "RUNNING", "RUNNING"]
+
+
+def test_a_trial_that_waits_and_is_ended_in_the_dashboard_runs_all_the_same(storage: Storage) -> None:
+    claims, control = make(storage, trials=2)
+    told = optuna.load_study(study_name="s", storage=storage.optuna).trials[0]
+    storage.optuna.set_trial_state_values(told._trial_id, OptunaState.COMPLETE, [0.99])
+    slots = {take(claims, control).trial.slot for _ in range(2)}
+    assert slots == {1, 2}
+    assert claims.take(register(control)) is None
+    assert len(optuna_states(storage)) == 3
+
+
+def test_a_study_that_was_deleted_in_the_dashboard_says_so(storage: Storage) -> None:
+    make(storage)
+    optuna.delete_study(study_name="s", storage=storage.optuna)
+    with pytest.raises(StudyGoneError, match="deleted or renamed.*`hpo stop s`"):
+        make(storage)
+
+
+def test_who_has_to_go_does_not_wait_for_the_lock_of_another(storage: Storage) -> None:
+    make(storage)
+    study = Control(storage.engine).study("s")
+    assert study is not None
+    hurried = Claims(storage, study, lambda _: False, Path("/nonexistent"), give_up=lambda: True)
+    with (
+        storage.engine.connect() as connection,
+        advisory_lock(connection, "hpo study s"),
+        pytest.raises(LockGivenUpError),
+    ):
+        hurried.take("nobody")
 
 
 def test_a_worker_that_died_between_proposing_and_asking_uses_up_no_slot(
@@ -262,27 +383,25 @@ def test_a_trial_enqueued_by_hand_takes_a_slot_of_the_cap(storage: Storage) -> N
     claims, control = make(storage, trials=3)
     by_hand = {"budget": "750k", "style": "deep", "dropout": 0.2, "learning_rate": 2e-4, "weight_decay": 0.0}
     optuna.load_study(study_name="s", storage=storage.optuna).enqueue_trial(by_hand)
-    worker = register(control)
-    taken = [take(claims, worker).trial for _ in range(3)]
+    taken = [take(claims, control).trial for _ in range(3)]
     assert taken[2].params == by_hand
     assert taken[2].attributes["d_model"] == 128
-    assert claims.take(worker) is None
+    assert claims.take(register(control)) is None
 
 
 def test_a_proposal_that_repeats_a_finished_trial_is_asked_anew_or_gets_the_next_seed(
     storage: Storage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     claims, control = make(storage, trials=4)
-    worker = register(control)
-    done = [take(claims, worker).trial for _ in range(2)]
+    done = [take(claims, control).trial for _ in range(2)]
     for trial in done:
         claims.end(trial, Outcome(None, score=0.5))
     repeat, fresh = dict(done[0].params), {**done[0].params, "dropout": 0.25}
     proposals = [repeat, repeat, fresh]
     monkeypatch.setattr("hpo.claims.STRATEGIES", {"tpe": lambda *_: proposals.pop(0)})
-    assert take(claims, worker).trial.params == fresh
+    assert take(claims, control).trial.params == fresh
     monkeypatch.setattr("hpo.claims.STRATEGIES", {"tpe": lambda *_: repeat})
-    exhausted = take(claims, worker).trial
+    exhausted = take(claims, control).trial
     assert (exhausted.params, exhausted.seed) == (repeat, done[0].seed + 1)
 
 
