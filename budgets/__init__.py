@@ -1,6 +1,16 @@
 """Parameter budgets and the configurations that follow from them: pure arithmetic, standard library only."""
 
-from budgets.architectures import BUDGET_CONFIGS, STYLES, Architecture, compute_budget_aware_extremes
+from budgets.architectures import (
+    BUDGET_CONFIGS,
+    STYLES,
+    Architecture,
+    compute_budget_aware_extremes,
+    equal_parameter_shapes,
+    largest_architecture_within,
+    nearest_architecture,
+    smallest_architecture_reaching,
+    usual_heads,
+)
 from budgets.errors import BudgetError, InputError
 from budgets.forced import (
     DEFAULT_REGULARIZATION,
@@ -8,7 +18,7 @@ from budgets.forced import (
     Regularization,
     generate_forced_configs,
 )
-from budgets.parameters import estimate_parameters, format_budget, parse_budget
+from budgets.parameters import ParameterGroups, estimate_parameters, format_budget, parse_budget
 from budgets.supplementary import (
     PHASE2_RANGES,
     Corner,
@@ -27,13 +37,19 @@ __all__ = [
     "Corner",
     "ForcedConfiguration",
     "InputError",
+    "ParameterGroups",
     "Regularization",
     "SupplementaryConfiguration",
     "SupplementaryRanges",
     "compute_budget_aware_extremes",
+    "equal_parameter_shapes",
     "estimate_parameters",
     "format_budget",
     "generate_corners",
     "generate_forced_configs",
+    "largest_architecture_within",
+    "nearest_architecture",
     "parse_budget",
+    "smallest_architecture_reaching",
+    "usual_heads",
 ]

@@ -1,6 +1,7 @@
 """Parameter budgets: how many parameters a model may have, written as `750k`, `2M` or `1.5B`."""
 
 import re
+from dataclasses import asdict, dataclass
 
 from budgets.errors import BudgetError
 
@@ -39,3 +40,19 @@ def estimate_parameters(n_layers: int, d_model: int) -> int:
     Kaplan et al. 2020, "Scaling Laws for Neural Language Models", table 1.
     """
     return 12 * n_layers * d_model**2
+
+
+@dataclass(frozen=True)
+class ParameterGroups:
+    """Trained parameters of a transformer by what they do, biases with their matrices."""
+
+    embedding: int
+    attention: int
+    feed_forward: int
+    norms: int
+    head: int
+
+    @property
+    def total(self) -> int:
+        """All of them."""
+        return sum(asdict(self).values())

@@ -12,6 +12,7 @@ from budgets.errors import InputError
 from hpo.cli_dashboard import dashboard
 from hpo.cli_database import db
 from hpo.cli_run import phase2, run
+from hpo.cli_size import size
 from hpo.cli_status import metrics, status
 from hpo.cli_workers import fleet, reap, worker
 from hpo.errors import ProgramFailedError
@@ -35,7 +36,7 @@ def _version() -> str:
 
 
 app = App(name="hpo", help=HELP, help_format="plaintext", version=_version)
-for command in (run, phase2, worker, fleet, status, metrics, dashboard, reap, db):
+for command in (run, phase2, worker, fleet, status, metrics, dashboard, size, reap, db):
     app.command(command)
 
 
@@ -131,7 +132,9 @@ def _database_went_away(error: Exception) -> bool:
 
 
 def _command_of(tokens: Sequence[str]) -> str:
-    words = [token for token in tokens[:2] if token in {*app._commands, *db._commands, *fleet._commands}]
+    words = [
+        token for token in tokens[:2] if token in {*app._commands, *db._commands, *fleet._commands, *size._commands}
+    ]
     return "".join(f"{word} " for word in words)
 
 

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from budgets import Architecture
+from budgets import Architecture, ParameterGroups
 
 if TYPE_CHECKING:
     from torch import nn
@@ -29,10 +29,12 @@ class Family:
             `futr_exog` [batch, features, window + horizon, series] and returns [batch, horizon, series], the
             logits of the label.
         tokens: how many tokens attend to each other in one window.
+        count: the trained parameters of the module by group, by arithmetic alone; it equals the built module's.
     """
 
     build: "Callable[[Architecture, WindowShape, float, int], nn.Module]"
     tokens: Callable[[WindowShape], int]
+    count: Callable[[Architecture, WindowShape], ParameterGroups]
 
     def exact_parameters(self, architecture: Architecture, shape: WindowShape) -> int:
         """Return the number of trained parameters, counted on the module built on the meta device.

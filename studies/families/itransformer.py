@@ -3,7 +3,7 @@
 import logging
 from typing import TYPE_CHECKING
 
-from budgets import Architecture
+from budgets import Architecture, ParameterGroups
 from studies.families.family import Family, WindowShape
 
 if TYPE_CHECKING:
@@ -38,4 +38,19 @@ def _tokens(shape: WindowShape) -> int:
     return shape.n_series * (1 + shape.n_features)
 
 
-ITRANSFORMER = Family(build=_build, tokens=_tokens)
+def _count(architecture: Architecture, shape: WindowShape) -> ParameterGroups:
+    width, inner, layers = architecture.d_model, architecture.d_ff, architecture.n_layers
+    # A series is embedded by its history; all features share one embedding of history and horizon.
+    embedding = width * (shape.window + 1)
+    if shape.n_features:
+        embedding += width * (shape.window + shape.horizon + 1)
+    return ParameterGroups(
+        embedding=embedding,
+        attention=layers * 4 * (width + 1) * width,
+        feed_forward=layers * (inner * (width + 1) + width * (inner + 1)),
+        norms=(2 * layers + 1) * 2 * width,
+        head=shape.horizon * (width + 1),
+    )
+
+
+ITRANSFORMER = Family(build=_build, tokens=_tokens, count=_count)

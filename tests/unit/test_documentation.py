@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 import budgets
-from hpo.cli import app, db, fleet
+from hpo.cli import app, db, fleet, size
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text()
-GROUPS = {"db": db, "fleet": fleet}
+GROUPS = {"db": db, "fleet": fleet, "size": size}
 NAMES = [*app, *(f"{group} {name}" for group, commands in GROUPS.items() for name in commands)]
 COMMANDS = [name for name in NAMES if not name.split()[-1].startswith("-") and name not in GROUPS]
 
@@ -34,6 +34,8 @@ def test_the_commands_are_these_until_they_are_changed_on_purpose() -> None:
         "resume",
         "run",
         "schema",
+        "size mlp",
+        "size transformer",
         "status",
         "stop",
         "worker",
@@ -65,15 +67,21 @@ def test_the_public_names_of_budgets_are_pinned() -> None:
         "Corner",
         "ForcedConfiguration",
         "InputError",
+        "ParameterGroups",
         "Regularization",
         "SupplementaryConfiguration",
         "SupplementaryRanges",
         "compute_budget_aware_extremes",
+        "equal_parameter_shapes",
         "estimate_parameters",
         "format_budget",
         "generate_corners",
         "generate_forced_configs",
+        "largest_architecture_within",
+        "nearest_architecture",
         "parse_budget",
+        "smallest_architecture_reaching",
+        "usual_heads",
     ]
 
 
