@@ -56,9 +56,8 @@ def is_ready(engine: Engine) -> bool:
         StorageError: it has, by another version of this service.
     """
     with engine.connect() as connection:
-        found = _known_version(connection)
-    _refuse_older(found, engine)
-    return found is not None
+        _refuse_older(found := _known_version(connection), engine)
+        return found is not None
 
 
 def exists(engine: Engine) -> bool:
