@@ -89,7 +89,8 @@ def test_the_password_is_nowhere_that_a_person_looks(hpo: Command, tcp_postgres:
 def everything_stored(url: str) -> dict[str, str]:
     """Return what stands in every column of every table that holds text."""
     columns = """SELECT table_schema, table_name, column_name FROM information_schema.columns
-                 WHERE table_schema IN ('hpo', 'public') AND data_type IN ('text', 'json', 'jsonb', 'character varying')"""
+                 WHERE table_schema IN ('hpo', 'public')
+                 AND data_type IN ('text', 'json', 'jsonb', 'character varying')"""
     with open_storage(load_settings({}), url) as storage, storage.engine.connect() as connection:
         return {
             f"{schema}.{table}.{column}": str(
