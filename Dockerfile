@@ -1,8 +1,8 @@
 # syntax=docker/dockerfile:1
 FROM python:3.11-slim
 
-# Where torch comes from: empty is pip's own index, whose wheel for Linux brings CUDA. PyTorch's site names the index of
-# the CPU build, which is a tenth of the size, and those of other CUDA versions.
+# Where torch comes from: empty is pip's own index, whose wheel for Linux brings CUDA. docker-compose.yml names PyTorch's
+# index of the CPU build for all but the GPU's image.
 ARG TORCH_INDEX=
 
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 \

@@ -8,6 +8,7 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from hpo import control as control_schema
 from hpo.errors import StorageError, StudyGoneError
 from hpo.monitor import Status
 from hpo.presence import is_dead, this_host
@@ -15,6 +16,7 @@ from hpo.records import StudyState, TrialRecord
 from hpo.service import Service, is_untouched, open_existing, open_service
 from hpo.settings import Settings
 from hpo.storage import open_storage
+from hpo.upgrade import optuna_version
 from hpo.worker import DATABASE_AWAY
 from studies.spec import Spec
 
@@ -125,7 +127,12 @@ def dashboard(
     """Serve the dashboard until this process is told to leave; `announce` is called when it answers."""
     from hpo.dashboard import serve
 
+    none_yet = StorageError("no study yet: `hpo run quickstart` makes one")
     if is_untouched(settings, storage_url):
-        raise StorageError("no study yet: `hpo run quickstart` makes one")
+        raise none_yet
     with open_storage(settings, storage_url) as storage:
+        control_schema.is_ready(storage.engine)
+        # Who looks makes no tables.
+        if optuna_version(storage.engine) is None:
+            raise none_yet
         serve(storage, listener, writable=writable, announce=announce)

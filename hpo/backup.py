@@ -1,12 +1,14 @@
 """Backups: everything that this service keeps in a Postgres, in one file that an empty one takes back.
 
 A backup is a dump in pg_dump's custom format, of one snapshot: it is whole while workers work. It stands in its
-place under its name, checked and on the disk, or not at all; and a restore is one transaction.
+place under its name, checked and on the disk, or not at all; and a restore is one transaction. What else the database
+holds, and is not this service's, is in none; see `hpo.backup_contents`.
 """
 
 import os
 import re
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -16,10 +18,11 @@ from sqlalchemy import Connection, text
 
 from budgets.errors import InputError
 from hpo import control, embedded, postgres
-from hpo.control import Control
+from hpo.backup_contents import RESTORE_LOCK, left_out, moves_to, only_ours, write_script
 from hpo.errors import ProgramFailedError, StorageError
 from hpo.postgres_clients import program_for, run_program, server_version
 from hpo.presence import is_dead
+from hpo.records import WorkerRecord
 from hpo.settings import Settings
 from hpo.storage import OPTUNA_SCHEMA_LOCK, Storage, advisory_lock, masked, open_storage
 from hpo.upgrade import check_optuna_known, optuna_version, upgrade
@@ -27,11 +30,7 @@ from hpo.upgrade import check_optuna_known, optuna_version, upgrade
 # Who owns what, and who may what, is the new server's affair. The rest isn't this service's at all.
 _LEFT_OUT = ("owner", "privileges", "tablespaces", "publications", "subscriptions", "comments", "security-labels")
 _NEEDED = ("hpo version", "hpo study", "hpo trial", "hpo worker", r"\S+ studies", r"\S+ trials", r"\S+ alembic_version")
-
-
-# pg_restore sets this parameter to none in every session; an older server knows no such parameter.
-_TRANSACTION_TIMEOUT_SINCE = 17
-_TRANSACTION_TIMEOUT = b"SET transaction_timeout = 0;\n"
+_LOOK_SECONDS = 0.1
 
 
 @dataclass(frozen=True)
@@ -50,7 +49,7 @@ def save(settings: Settings, storage_url: str | None, file: Path, *, overwrite: 
         InputError: the file may not be written, or the storage holds no study; nothing was written.
         ProgramFailedError: pg_dump has failed, and what was there before is there still.
     """
-    file = file.expanduser().resolve()
+    file = _path(file)
     _check_target(file, overwrite=overwrite)
     if storage_url is None and settings.storage is None and not embedded.exists(settings.home):
         raise _nothing_to_save(_embedded(settings.home))
@@ -70,37 +69,65 @@ def load(settings: Settings, storage_url: str | None, file: Path) -> Contents:
     """Restore a backup into an empty storage and bring it to this version; return what is in it now.
 
     Tables that are there already, made by a command that looked around, are dropped while they hold no study.
-    The workers of the backup are not here: their beats are set back, so that whoever comes next puts their
-    trials back. One that comes back by itself, to a server restored in its old place, beats and is alive again.
+    The workers of the backup are not here: they have left, so that whoever comes next puts their trials back. One
+    that comes back by itself, to a server restored in its old place, beats and is here again.
 
     Raises:
+        KeyboardInterrupt: the command was interrupted; the message says whether the storage is filled.
         InputError: the file is no whole backup, or of a newer version, or the storage is in use; nothing was
             written.
-        ProgramFailedError: pg_restore has failed, and the storage is empty.
+        ProgramFailedError: pg_restore or psql has failed, and the storage is empty.
     """
-    file = file.expanduser().resolve()
+    file = _path(file)
     check_backup(file, postgres.program("pg_restore"))
     check_optuna_known(_stored_version(file, "alembic_version"), str(file))
     control.check_known(_stored_version(file, "version", "--schema=hpo") or "none", str(file))
-    options = ["--single-transaction", "--exit-on-error", "--no-owner", "--no-privileges"]
     with open_storage(settings, storage_url) as storage:
-        with (
-            storage.engine.connect() as connection,
-            # Every command passes these locks before it works: it waits for the end of the restore.
-            advisory_lock(connection, OPTUNA_SCHEMA_LOCK),
-            advisory_lock(connection, control.SCHEMA_LOCK),
-        ):
-            with connection.begin():
-                program, server = program_for("pg_restore", connection), server_version(connection)
-                _clear(connection, storage, settings)
-            if server < _TRANSACTION_TIMEOUT_SINCE:
-                _restore_into_older(program, file, storage)
-            else:
-                run_program(program, [*options, str(file)], storage.url)
-            with connection.begin():
-                connection.execute(text("UPDATE hpo.worker SET beat_at = 'epoch' WHERE left_at IS NULL"))
-        upgrade(storage)
+        try:
+            _fill(storage, file, settings)
+            upgrade(storage)
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt(_after_interruption(storage)) from None
         return _contents_of(storage)
+
+
+def _fill(storage: Storage, file: Path, settings: Settings) -> None:
+    with (
+        storage.engine.connect() as connection,
+        # Every command passes these locks before it works: it waits for the end of the restore.
+        advisory_lock(connection, OPTUNA_SCHEMA_LOCK),
+        advisory_lock(connection, control.SCHEMA_LOCK),
+    ):
+        with connection.begin():
+            program, server = program_for("pg_restore", connection), server_version(connection)
+            _clear(connection, storage, settings)
+            schema = connection.scalar(text("SELECT current_schema()"))
+        _run_script(program, file, storage, server, schema)
+
+
+def _run_script(program: Path, file: Path, storage: Storage, server: int, schema: str | None) -> None:
+    """Restore with psql and not pg_restore: it does the rest in the same transaction."""
+    with tempfile.TemporaryDirectory() as folder:
+        wanted, dumped, script = (Path(folder) / name for name in ("list", "dumped.sql", "script.sql"))
+        wanted.write_text(only_ours(run_program(program, ["--list", str(file)])))
+        options = ["--no-owner", "--no-privileges", f"--use-list={wanted}", f"--file={dumped}"]
+        run_program(program, [*options, str(file)])
+        write_script(dumped, script, server, moves_to(schema, wanted.read_text()))
+        options = ["--no-psqlrc", "--quiet", "--set=ON_ERROR_STOP=1", "--single-transaction", f"--file={script}"]
+        run_program(program.with_name("psql"), options, storage.url)
+
+
+def _after_interruption(storage: Storage) -> str:
+    """Say how an interrupted restore has ended, once the server has heard that nobody waits for it."""
+    with storage.engine.connect() as connection:
+        while not connection.scalar(text(f"SELECT {RESTORE_LOCK}")):
+            connection.rollback()
+            time.sleep(_LOOK_SECONDS)
+        filled = connection.scalar(text("SELECT to_regclass('hpo.study')")) is not None
+    where = _place(storage)
+    if filled:
+        return f"interrupted, and all of the backup is in {where}: `hpo db upgrade` does what is left"
+    return f"interrupted, and nothing is restored, {where} is empty: the same command begins again"
 
 
 def check_backup(file: Path, program: Path) -> None:
@@ -136,7 +163,8 @@ def _dump(storage: Storage, file: Path) -> Contents:
         contents = _count(connection)
         program = program_for("pg_dump", connection)
         options = ["--format=custom", f"--snapshot={snapshot}", f"--file={file}"]
-        run_program(program, [*options, *(f"--no-{part}" for part in _LEFT_OUT)], storage.url)
+        options += [*(f"--no-{part}" for part in _LEFT_OUT), *left_out(connection, program)]
+        run_program(program, options, storage.url)
     check_backup(file, program.with_name("pg_restore"))
     return contents
 
@@ -159,21 +187,6 @@ def _nothing_to_save(where: str) -> StorageError:
     )
 
 
-def _restore_into_older(program: Path, file: Path, storage: Storage) -> None:
-    """Restore as a script of psql's, also in one transaction, without the one line that the server refuses."""
-    with tempfile.TemporaryDirectory() as folder:
-        script, accepted = Path(folder) / "all.sql", Path(folder) / "accepted.sql"
-        run_program(program, ["--no-owner", "--no-privileges", f"--file={script}", str(file)])
-        with script.open("rb") as lines, accepted.open("wb") as kept:
-            before_data = True
-            for line in lines:
-                before_data = before_data and not line.startswith(b"CREATE ")
-                if not (before_data and line == _TRANSACTION_TIMEOUT):
-                    kept.write(line)
-        options = ["--no-psqlrc", "--quiet", "--set=ON_ERROR_STOP=1", "--single-transaction", f"--file={accepted}"]
-        run_program(program.with_name("psql"), options, storage.url)
-
-
 def _stored_version(file: Path, table: str, *schema: str) -> str | None:
     """Return the only value of the only row of a table in a backup."""
     options = ["--data-only", *schema, f"--table={table}", "--file=-"]
@@ -184,16 +197,13 @@ def _stored_version(file: Path, table: str, *schema: str) -> str | None:
 
 def _clear(connection: Connection, storage: Storage, settings: Settings) -> None:
     """Drop tables that hold no study; refuse where one is, or somebody may be about to make one."""
-    from optuna.storages._rdb.models import BaseModel
-
     where = _place(storage)
     remedy = "name another with HPO_HOME" if storage.embedded else "name another database"
     if control.exists(storage.engine):
         connection.execute(text("LOCK TABLE hpo.study IN ACCESS EXCLUSIVE MODE"))
         if connection.scalar(text("SELECT count(*) FROM hpo.study")):
             raise StorageError(f"a backup goes into an empty storage, {where} has studies: {remedy}")
-        workers = Control(storage.engine).workers()
-        if not all(is_dead(worker, settings.lost_after_seconds) for worker in workers):
+        if not all(is_dead(worker, settings.lost_after_seconds) for worker in _workers(connection)):
             raise StorageError(f"a backup goes into an idle storage, workers wait in {where}: end them, or {remedy}")
         connection.execute(text("DROP SCHEMA hpo CASCADE"))
     elif connection.scalar(text("SELECT to_regnamespace('hpo')")) is not None:
@@ -204,8 +214,24 @@ def _clear(connection: Connection, storage: Storage, settings: Settings) -> None
             raise StorageError(f"a backup goes into an empty storage, {where} has studies of Optuna's: {remedy}")
         if optuna_version(storage.engine) is None:
             raise StorageError(f"a backup goes into an empty storage, {where} has another table studies: {remedy}")
-        BaseModel.metadata.drop_all(connection)
-        connection.execute(text("DROP TABLE alembic_version"))
+        _drop_optuna(connection)
+
+
+def _drop_optuna(connection: Connection) -> None:
+    from optuna.storages._rdb.models import BaseModel
+
+    BaseModel.metadata.drop_all(connection)
+    connection.execute(text("DROP TABLE alembic_version"))
+
+
+def _workers(connection: Connection) -> list[WorkerRecord]:
+    # Of what is every version's, as for the count.
+    rows = connection.execute(
+        text("""SELECT id, place, host, pid, started, EXTRACT(EPOCH FROM
+                    clock_timestamp() - GREATEST(beat_at, pg_postmaster_start_time()))::float AS silent_seconds
+                FROM hpo.worker WHERE left_at IS NULL""")
+    )
+    return [WorkerRecord(**row) for row in rows.mappings()]
 
 
 def _place(storage: Storage) -> str:
@@ -245,6 +271,13 @@ def _temporary(file: Path) -> Iterator[Path]:
         raise InputError(
             f"a backup's folder must be writable, {file.parent} is not ({error.strerror or error}): name another"
         ) from None
+
+
+def _path(file: Path) -> Path:
+    try:
+        return file.expanduser().resolve()
+    except (RuntimeError, OSError):
+        raise InputError(f"a backup must have the path of a file, {str(file)!r} is none: write its full path") from None
 
 
 def _to_disk(path: Path) -> None:

@@ -17,6 +17,7 @@ from hpo.cli_status import metrics, status
 from hpo.cli_workers import fleet, reap, worker
 from hpo.errors import ProgramFailedError
 from hpo.fork_server import ForkFailedError
+from hpo.masking import hide_arguments
 from hpo.output import Json, Storage, complain, one_line, print_json, say
 from hpo.process_list import leave_the_process_list
 
@@ -35,7 +36,8 @@ def _version() -> str:
     return version("budget-hpo")
 
 
-app = App(name="hpo", help=HELP, help_format="plaintext", version=_version)
+# Cyclopts would end an interrupted command in silence.
+app = App(name="hpo", help=HELP, help_format="plaintext", version=_version, suppress_keyboard_interrupt=False)
 for command in (run, phase2, worker, fleet, status, metrics, dashboard, size, reap, db):
     app.command(command)
 
@@ -87,7 +89,7 @@ def schema(*, json_output: Json = False) -> int:  # noqa: ARG001  every command 
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run a command and exit with its code."""
+    """Run a command and exit with its code; `hpo.entry` comes before it, and an older installation begins here."""
     if arguments is None:
         leave_the_process_list()
     sys.exit(execute(arguments))
@@ -98,14 +100,15 @@ def execute(arguments: Sequence[str] | None = None) -> int:
     tokens = list(sys.argv[1:] if arguments is None else arguments)
     try:
         code = app(tokens, exit_on_error=False, print_error=False, result_action="return_value")
-    except KeyboardInterrupt:
-        complain("interrupted")
+    except KeyboardInterrupt as interrupt:
+        complain(str(interrupt) or "interrupted")
         return 130
     except Exception as error:
         message, code = _explain(error, tokens)
         if not message:
             raise
-        complain(message)
+        # A URL in the wrong place is repeated like anything else that is wrong.
+        complain(hide_arguments(message, tokens))
     return code if isinstance(code, int) else 0
 
 

@@ -60,4 +60,5 @@ def warning(listener: "Listener", *, writable: bool) -> str | None:
     if listener.is_local:
         return None
     may = "sees and changes every study" if writable else "sees every study"
-    return f"warning: there is no login, and whoever reaches {listener.host} {may}: leave --host out for 127.0.0.1"
+    port = listener.socket.getsockname()[1]
+    return f"warning: there is no login, and whoever reaches port {port} of {listener.host} {may}: keep others from it"

@@ -2,13 +2,13 @@
 
 import shlex
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
 from budgets.errors import InputError
+from hpo.masking import hide_parameters, without_passwords
 from hpo.output import Json, Storage, complain, one_line, print_json, program, say, worker_count
 
 if TYPE_CHECKING:
@@ -261,10 +261,5 @@ def _without_none(values: dict[str, Any]) -> dict[str, Any]:
 
 
 def _again() -> str:
-    return "`" + shlex.join([program(), *_without_password(sys.argv[1:])]) + "`"
-
-
-def _without_password(arguments: Sequence[str]) -> list[str]:
-    from hpo.storage import masked
-
-    return [masked(argument) if "://" in argument else argument for argument in arguments]
+    arguments, _ = without_passwords(sys.argv[1:])
+    return "`" + shlex.join([program(), *map(hide_parameters, arguments)]) + "`"

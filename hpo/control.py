@@ -29,22 +29,35 @@ SCHEMA_LOCK = "hpo schema"
 """The advisory lock under which the control schema is made and changed; every command passes it first."""
 
 
-def migrate(engine: Engine) -> str | None:
+def migrate(engine: Engine, *, upgrades: bool = True) -> str | None:
     """Bring the control schema to the newest version; safe for any number of processes at once.
 
     Returns:
         The version that it had, or None where there was none.
 
     Raises:
-        StorageError: the schema is of a newer version of this service; nothing was written.
+        StorageError: the schema is of a newer version, or without `upgrades` of an older one; nothing was written.
     """
     with engine.connect() as connection, advisory_lock(connection, SCHEMA_LOCK):
         found = _known_version(connection)
+        if not upgrades:
+            _refuse_older(found, engine)
         if found != newest_version():
             connection.execute(text("CREATE SCHEMA IF NOT EXISTS hpo"))
             connection.commit()
             _upgrade(connection)
         return found
+
+
+def is_ready(engine: Engine) -> bool:
+    """Return whether the control schema has been made in this database.
+
+    Raises:
+        StorageError: it has, by another version of this service.
+    """
+    with engine.connect() as connection:
+        _refuse_older(found := _known_version(connection), engine)
+        return found is not None
 
 
 def exists(engine: Engine) -> bool:
@@ -348,10 +361,19 @@ def _version(connection: Connection) -> str | None:
 
 
 def _known_version(connection: Connection) -> str | None:
-    found = _version(connection)
-    if found is not None:
+    if (found := _version(connection)) is not None:
         check_known(found, masked(connection.engine.url))
     return found
+
+
+def _refuse_older(found: str | None, engine: Engine) -> None:
+    # Not brought up unasked: the workers of the older version, on other machines, would fail in their trials.
+    newest = newest_version()
+    if found not in {None, newest}:
+        raise StorageError(
+            f"the control schema in {masked(engine.url)} must be of version {newest}, not {found}: "
+            "end the workers of the older budget-hpo, and run `hpo db upgrade`"
+        )
 
 
 def newest_version() -> str | None:

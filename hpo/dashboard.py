@@ -3,7 +3,7 @@
 What a request passes through, from the outside in:
 
     careful_headers   no other site shows a page of this one in a frame
-    known_names       a name of another site that leads to this machine is refused, while it listens to itself alone
+    known_names       a name of another site that leads to this machine is refused; an address is nobody's site
     read_only         nothing but GET and HEAD; with `writable`, `same_origin` instead: no other site's pages write
     outlasting        a database that goes away is said in one line, and found again when it is back
     optuna-dashboard  of its GET routes none writes; with `forbid_writing` none could
@@ -28,7 +28,6 @@ from budgets.errors import InputError
 from hpo.errors import StorageError
 from hpo.storage import Storage, check_reachable, redact
 
-LOOPBACK_NAMES = ("localhost", "127.0.0.1", "::1")
 _READING = ("GET", "HEAD")
 _AGAIN_SECONDS = 2
 _LOG = logging.getLogger("hpo.dashboard")
@@ -105,15 +104,15 @@ def serve(storage: Storage, listener: Listener, *, writable: bool, announce: Cal
     handler = logging.StreamHandler()
     handler.setFormatter(_OneLine(storage))
     logging.basicConfig(level=logging.WARNING, handlers=[handler])
-    names = {*LOOPBACK_NAMES, listener.host.lower()} if listener.is_local else None
     # Ctrl-C is the way out, whatever it meets.
     with suppress(KeyboardInterrupt):
-        server = create_server(application(storage, names, writable=writable), sockets=[listener.socket], ident=None)
+        app = application(storage, ["localhost", listener.host.lower()], writable=writable)
+        server = create_server(app, sockets=[listener.socket], ident=None)
         announce()
         server.run()
 
 
-def application(storage: Storage, names: Collection[str] | None, *, writable: bool) -> WSGIApplication:
+def application(storage: Storage, names: Collection[str], *, writable: bool) -> WSGIApplication:
     """Return the dashboard of a storage with everything that guards it; see the module's picture."""
     from optuna_dashboard import wsgi
 
@@ -126,7 +125,7 @@ def application(storage: Storage, names: Collection[str] | None, *, writable: bo
     else:
         forbid_writing(storage.optuna.engine)
         guarded = read_only(guarded)
-    return careful_headers(guarded if names is None else known_names(guarded, names))
+    return careful_headers(known_names(guarded, names))
 
 
 def forbid_writing(engine: Engine) -> None:
@@ -168,12 +167,17 @@ def same_origin(app: WSGIApplication) -> WSGIApplication:
 
 
 def known_names(app: WSGIApplication, names: Collection[str]) -> WSGIApplication:
-    """Refuse a request for any other host: the name of a site that leads its visitors' browsers to this machine."""
+    """Refuse a request for any other host: the name of a site that leads its visitors' browsers to this machine.
+
+    An address passes, whichever: no site can have it for a name.
+    """
 
     def answer(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        if _name(environ.get("HTTP_HOST", "")) in names:
+        name = _name(environ.get("HTTP_HOST", ""))
+        if name in names or _is_address(name):
             return app(environ, start_response)
-        said = f"this dashboard answers to {', '.join(sorted(names))}: open it under one of these names"
+        known = ", ".join(sorted({*names} - {""}))
+        said = f"this dashboard answers to its address and to {known}: open it so, or begin it with another --host"
         return _say(environ, start_response, "403 Forbidden", said)
 
     return answer
@@ -247,6 +251,13 @@ def _name(host: str) -> str | None:
         return urlsplit(f"//{host}").hostname
     except ValueError:
         return None
+
+
+def _is_address(name: str | None) -> bool:
+    try:
+        return bool(name and ipaddress.ip_address(name))
+    except ValueError:
+        return False
 
 
 def _say(

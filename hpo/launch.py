@@ -335,7 +335,7 @@ def _check_storage(spec: Spec, settings: Settings, storage_url: str | None) -> N
     if is_untouched(settings, storage_url):
         return
     with open_storage(settings, storage_url) as storage:
-        if control_schema.exists(storage.engine):
+        if control_schema.is_ready(storage.engine):
             stored = Control(storage.engine).study(spec.name)
             if stored is not None:
                 check_stored(stored, spec)

@@ -1,9 +1,10 @@
-"""The programs pg_dump and pg_restore, run against a storage: the right ones, and no password for others to see.
+"""The programs pg_dump, pg_restore and psql, run against a storage: the right ones, and no password for others to see.
 
 They get the URL's parameters as the driver gets them, so that they reach the same database in the same way.
 The password goes through the environment, which only the same user can read; arguments are for all to see.
 """
 
+import re
 import shutil
 import subprocess
 from collections.abc import Sequence
@@ -103,4 +104,5 @@ def _telling_line(said: str) -> str:
     """Return the first error that a program printed, for what follows is often its consequence."""
     lines = [" ".join(line.split()) for line in said.splitlines() if line.strip()]
     telling = [line for line in lines if "error:" in line or "ERROR:" in line]
-    return (telling or lines or [""])[0]
+    # Where in a script that is gone by then.
+    return re.sub(r"^psql:\S+:\d+: ", "", (telling or lines or [""])[0])

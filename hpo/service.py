@@ -62,9 +62,13 @@ class Service:
 
 @contextmanager
 def open_service(settings: Settings, storage_url: str | None) -> Iterator[Service]:
-    """Open a storage, with the control schema made where it is missing."""
+    """Open a storage, with the control schema made where there is none.
+
+    Raises:
+        StorageError: the control schema is of another version.
+    """
     with open_storage(settings, storage_url) as storage:
-        control_schema.migrate(storage.engine)
+        control_schema.migrate(storage.engine, upgrades=False)
         yield Service(storage, settings)
 
 

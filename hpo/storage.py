@@ -12,7 +12,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote, quote_plus
+from urllib.parse import quote, quote_plus, unquote_plus
 
 from psycopg2 import extensions
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url, text
@@ -21,6 +21,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError
 from hpo import embedded
 from hpo.embedded import EmbeddedServer
 from hpo.errors import StorageError
+from hpo.masking import hide_parameters, shown
 from hpo.settings import Settings
 
 if TYPE_CHECKING:
@@ -56,17 +57,18 @@ def parse_storage_url(given: str) -> URL:
     try:
         url = make_url(given.strip())
     except (ArgumentError, ValueError):
-        raise StorageError(
-            f"the storage must be the URL of a Postgres, not {_masked_text(given)!r}: {_REMEDY}"
-        ) from None
+        raise StorageError(f"the storage must be the URL of a Postgres, not {masked(given)!r}: {_REMEDY}") from None
     if url.drivername not in _SCHEMES:
-        raise StorageError(f"the storage must be a Postgres (postgresql://…), not {_masked_text(given)!r}: {_REMEDY}")
-    if "@" in (url.host or "") + (url.database or ""):
+        raise StorageError(f"the storage must be a Postgres (postgresql://…), not {masked(given)!r}: {_REMEDY}")
+    if re.search("[@&=]", url.host or "") or "@" in (url.database or ""):
         raise StorageError(
             f"an @ inside the storage's user name or password must be written %40, not as it is "
-            f"in {_masked_text(given)!r}: percent-encode it"
+            f"in {masked(given)!r}: percent-encode it"
         )
-    return _password_in_place(url.set(drivername=DRIVER))
+    url = _password_in_place(url.set(drivername=DRIVER))
+    if "\0" in unquote_plus(url.render_as_string(hide_password=False)):
+        raise StorageError(f"the storage's URL must hold no NUL (%00), and {masked(given)!r} does: take it out")
+    return url
 
 
 def _password_in_place(url: URL) -> URL:
@@ -78,17 +80,14 @@ def _password_in_place(url: URL) -> URL:
     return url.difference_update_query(["password"]).set(password=last)
 
 
-def _masked_text(given: str) -> str:
-    """Mask what may be a password in a text that needn't be a URL; rather too much than too little."""
-    masked_text = re.sub(r"(?s)(://|^)([^:/@]*):(?!//).*@", r"\1\2:***@", given)
-    return re.sub(r"(?i)(password\s*=\s*)('[^']*'|[^\s&]*)", r"\1***", masked_text)
-
-
 def masked(url: URL | str) -> str:
-    """Return the URL with *** for its password."""
+    """Return the URL with *** for its password, and for every parameter that may be a secret.
+
+    Of a text that is not quite a URL nothing is shown but the scheme.
+    """
     if isinstance(url, URL):
-        return url.render_as_string(hide_password=True)
-    return _masked_text(url)
+        return hide_parameters(url.render_as_string(hide_password=True))
+    return shown(url)
 
 
 def redact(message: str, url: URL) -> str:

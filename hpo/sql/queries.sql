@@ -125,7 +125,8 @@ UPDATE hpo.study SET noted = true WHERE name = :name AND state = :state AND cap 
 INSERT INTO hpo.worker (id, place, host, pid, started) VALUES (:id, :place, :host, :pid, :started)
 
 -- name: beat
-UPDATE hpo.worker SET beat_at = clock_timestamp(), vitals = CAST(:vitals AS jsonb)
+-- Who beats is here, whatever was said of it: a restored backup says that all have left, and some may come back.
+UPDATE hpo.worker SET beat_at = clock_timestamp(), left_at = NULL, vitals = CAST(:vitals AS jsonb)
 WHERE id = :id
 RETURNING leave_asked_at IS NOT NULL AS leave_asked,
           EXISTS (SELECT FROM hpo.trial t WHERE t.worker = :id AND t.state = 'running') AS holds

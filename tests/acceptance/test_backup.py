@@ -5,6 +5,7 @@ import secrets
 import signal
 import stat
 import subprocess
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -12,6 +13,7 @@ from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from io import StringIO
 from pathlib import Path
 
+import alembic.command
 import optuna
 import psutil
 import pytest
@@ -22,11 +24,13 @@ from servers import PASSWORD, TcpPostgres, eventually, processes_of
 from sqlalchemy import text
 
 from hpo import embedded, postgres
+from hpo.backup_contents import RESTORE_LOCK
 from hpo.cli import execute
-from hpo.control import Control
+from hpo.control import Control, _alembic_config, newest_version
 from hpo.presence import this_worker
 from hpo.settings import load_settings
-from hpo.storage import open_storage
+from hpo.sql import statement
+from hpo.storage import OPTUNA_SCHEMA_LOCK, advisory_lock, open_storage
 
 SPEC = """
 name: moved
@@ -143,7 +147,8 @@ def test_a_study_that_moves_in_the_middle_ends_exactly(pair: tuple[Command, Comm
         assert saved.out.startswith("studies.dump: 1 study, 11 trials, ")
         file = old.directory / "studies.dump"
         assert stat.S_IMODE(file.stat().st_mode) == 0o600
-        # The worker of the trial under way lives, on the old server, and must not count on the new one.
+        # The worker of the trial under way lives, on the old server, and must not count on the new one, however
+        # short ago that one was started.
         restored = new.json("db", "restore", "studies.dump")
         assert restored == {"file": "studies.dump", "studies": 1, "trials": 11, "running": 1}
         assert new.json("worker", "--study", "moved", "--idle-exit", "1") == {"trials": 9}
@@ -236,13 +241,82 @@ def test_a_backup_goes_into_an_older_server_and_back(server: Here, new: Here, ol
     assert [trial.params for trial in trials_of(new)] == [trial.params for trial in trials_of(server)]
 
 
-def test_a_restore_that_fails_leaves_nothing_behind(server: Here, new: Here) -> None:
-    query(server, "CREATE TABLE somebodys (id int)")
+def test_a_worker_that_comes_back_to_a_restored_server_is_here_again(server: Here, new: Here) -> None:
+    worker = this_worker()
+    with open_storage(load_settings({}), server.storage) as storage:
+        Control(storage.engine).register(worker)
     server.json("db", "backup", "studies.dump")
-    query(new, "CREATE TABLE somebodys (id int)")
+    new.json("db", "restore", "studies.dump")
+    with open_storage(load_settings({}), new.storage) as storage:
+        assert Control(storage.engine).workers() == []
+        with storage.engine.begin() as connection:
+            connection.execute(statement("beat"), {"id": worker.id, "vitals": "{}"})
+        assert [here.id for here in Control(storage.engine).workers()] == [worker.id]
+
+
+def test_a_backup_of_a_shared_database_holds_what_is_the_services_alone(tcp_postgres: TcpPostgres, new: Here) -> None:
+    user, password = f"shared_{secrets.token_hex(4)}", "short"
+    shared = tcp_postgres.new_database()
+    tcp_postgres.execute(f"CREATE ROLE {user} LOGIN PASSWORD '{password}'")
+    tcp_postgres.execute(f"GRANT CREATE ON DATABASE {shared} TO {user}")
+    tcp_postgres.execute(f"GRANT CREATE ON SCHEMA public TO {user}", shared)
+    for foreign in FOREIGN:
+        tcp_postgres.execute(foreign, shared)
+    service = Here(new.home, new.directory, tcp_postgres.url_of(shared, password, user))
+    create(service)
+    service.json("db", "backup", "studies.dump")
+    assert new.json("db", "restore", "studies.dump")["studies"] == 1
+    there = "SELECT relname FROM pg_class WHERE relname IN ('secrets', 'somebodys', 'numbers', 'seen') "
+    assert query(new, there) == []
+    assert query(new, "SELECT proname FROM pg_proc WHERE proname = 'of_somebody'") == []
+    assert len(trials_of(new)) == 11
+    tcp_postgres.execute(f"DROP DATABASE {shared}")
+    tcp_postgres.execute(f"DROP ROLE {user}")
+
+
+# What others have in a database that they share with the service, in schemas of their own and beside Optuna's tables.
+FOREIGN = (
+    'CREATE SCHEMA "other ""one"""',
+    'CREATE TABLE "other ""one"""."secrets" (id int)',
+    "CREATE TABLE somebodys (id int)",
+    "CREATE SEQUENCE numbers",
+    "CREATE VIEW seen AS SELECT id FROM somebodys",
+    "CREATE FUNCTION of_somebody() RETURNS SETOF somebodys LANGUAGE sql BEGIN ATOMIC SELECT * FROM somebodys; END",
+    "SELECT lo_create(0)",
+)
+
+
+@pytest.mark.parametrize("names", [("hpo", "postgres"), ("hpo", "hpo"), ("postgres", "hpo")])
+def test_a_study_moves_between_servers_whose_users_have_other_names(
+    names: tuple[str, str], hpo: Command, tcp_postgres: TcpPostgres
+) -> None:
+    # By Postgres's own rule the tables of a user hpo go to the schema hpo.
+    databases = [tcp_postgres.new_database() for _ in names]
+    tcp_postgres.execute("CREATE ROLE hpo LOGIN PASSWORD 'short'")
+    passwords = {"hpo": "short", "postgres": tcp_postgres.password}
+    for name, database in zip(names, databases, strict=True):
+        tcp_postgres.execute(f"ALTER DATABASE {database} OWNER TO {name}")
+    urls = [tcp_postgres.url_of(database, passwords[n], n) for n, database in zip(names, databases, strict=True)]
+    old, new = (Here(hpo.home, hpo.directory, url) for url in urls)
+    try:
+        create(old)
+        old.json("db", "backup", "studies.dump")
+        assert new.json("db", "restore", "studies.dump")["studies"] == 1
+        assert len(trials_of(new)) == 11
+        assert new.json("db", "upgrade")["optuna"]["before"] is not None
+        assert query(new, "SELECT count(*) FROM pg_class WHERE relname = 'studies'") == [(1,)]
+    finally:
+        for database in databases:
+            tcp_postgres.execute(f"DROP DATABASE {database} WITH (FORCE)")
+        tcp_postgres.execute("DROP ROLE hpo")
+
+
+def test_a_restore_that_fails_leaves_nothing_behind(server: Here, new: Here) -> None:
+    server.json("db", "backup", "studies.dump")
+    query(new, "CREATE TYPE trialstate AS ENUM ('of somebody')")
     ended = new.run("db", "restore", "studies.dump")
     assert (ended.code, ended.out, len(ended.err.splitlines())) == (1, "", 1), ended
-    assert 'relation "somebodys" already exists' in ended.err
+    assert ended.err.startswith('psql failed (ERROR: type "trialstate" already exists)')
     assert query(new, "SELECT to_regclass('studies'), to_regnamespace('hpo')") == [(None, None)]
 
 
@@ -267,6 +341,64 @@ def test_an_interrupted_backup_leaves_what_was_there(server: Here) -> None:
     assert eventually(lambda: not dumping(server.directory))
     assert kept.read_text() == "an older one"
     assert files_in(server.directory) == ["kept.dump"]
+
+
+def test_an_interrupted_restore_says_that_the_storage_is_empty(server: Here, new: Here) -> None:
+    server.json("db", "backup", "studies.dump")
+    with waiting_restore(new) as (process, _):
+        psql = psutil.Process(process.pid).children()
+        assert [child.name() for child in psql] == ["psql"]
+        process.terminate()
+        # It has a moment to end by itself, in which the restore may still succeed.
+        assert eventually(lambda: psql[0].status() == psutil.STATUS_ZOMBIE)
+    out, err = process.communicate(timeout=30)
+    assert (process.returncode, out, len(err.splitlines())) == (130, "", 1), err
+    assert "nothing is restored" in err
+    assert PASSWORD not in err
+    assert query(new, "SELECT to_regclass('studies'), to_regnamespace('hpo')") == [(None, None)]
+    assert new.json("db", "restore", "studies.dump")["studies"] == 1
+
+
+def test_a_restore_that_is_interrupted_before_its_upgrade_says_that_the_storage_is_filled(
+    server: Here, new: Here
+) -> None:
+    with working_on(server, seconds=60):
+        server.json("db", "backup", "studies.dump")
+    with waiting_restore(new) as (process, release), open_storage(load_settings({}), new.storage) as storage:
+
+        def keep_from_upgrading() -> None:
+            with storage.engine.connect() as connection, advisory_lock(connection, OPTUNA_SCHEMA_LOCK):
+                process.terminate()
+                process.wait()
+
+        thread = threading.Thread(target=keep_from_upgrading)
+        thread.start()
+        assert eventually(lambda: query(new, WAITING_FOR_LOCKS) == [(2,)])
+        release()
+        thread.join()
+    out, err = process.communicate(timeout=30)
+    assert (process.returncode, out, len(err.splitlines())) == (130, "", 1), err
+    assert "all of the backup is in" in err
+    assert "hpo db upgrade" in err
+    # Nobody has to be missed first.
+    assert new.json("reap") == {"reaped": 1}
+
+
+WAITING_FOR_LOCKS = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
+
+
+@contextmanager
+def waiting_restore(hpo: Command) -> Iterator[tuple[subprocess.Popen[str], Callable[[], None]]]:
+    """A restore that waits in its transaction until it is released, at the latest at the end of the block."""
+    with open_storage(load_settings({}), hpo.storage) as storage, storage.engine.connect() as connection:
+        assert connection.scalar(text(f"SELECT {RESTORE_LOCK}"))
+        process = hpo.start("db", "restore", "studies.dump")
+        try:
+            assert eventually(lambda: query(hpo, WAITING_FOR_LOCKS) == [(1,)])
+            yield process, connection.rollback
+        except BaseException:
+            process.kill()
+            raise
 
 
 def dumping(folder: Path) -> list[str]:
@@ -304,9 +436,60 @@ def test_an_upgrade_may_be_repeated_and_started_many_times_at_once(new: Here) ->
     outputs = [process.communicate(timeout=120) for process in processes]
     assert [process.returncode for process in processes] == [0] * 3, outputs
     befores = [json.loads(out)["control"]["before"] for out, _ in outputs]
-    assert sorted(befores, key=str) == ["0001", "0001", None]
+    newest = newest_version()
+    assert sorted(befores, key=str) == [*[newest] * 2, None]
     again = new.run("db", "upgrade")
-    assert again.out.splitlines() == ["the control schema: 0001, unchanged", "Optuna's tables: v3.2.0.a, unchanged"]
+    assert again.out.splitlines() == [
+        f"the control schema: {newest}, unchanged",
+        "Optuna's tables: v3.2.0.a, unchanged",
+    ]
+
+
+def make_control_older(hpo: Command, version: str = "0001") -> None:
+    with (
+        open_storage(load_settings({}), hpo.storage) as storage,
+        storage.engine.connect() as connection,
+    ):
+        config = _alembic_config()
+        config.attributes["connection"] = connection
+        alembic.command.downgrade(config, version)
+        connection.commit()
+
+
+def test_a_study_of_an_older_version_is_refused_moved_upgraded_and_finished(server: Here, new: Here) -> None:
+    make_control_older(server)
+    server.write("moved.yaml", SPEC)
+    looking = ("status", "status moved", "metrics --once", "dashboard --port 0", "stop moved", "resume moved", "reap")
+    working = ("worker", "fleet up --workers 1", "run moved.yaml", "run moved.yaml --dry-run", "phase2 moved")
+    for command in (*looking, *working):
+        line = refusal(server.run(*command.split()))
+        assert f"must be of version {newest_version()}, not 0001" in line, command
+        assert "`hpo db upgrade`" in line
+    assert server.json("db", "backup", "older.dump")["trials"] == 11
+    assert new.json("db", "restore", "older.dump") == {
+        "file": "older.dump",
+        "studies": 1,
+        "trials": 11,
+        "running": 0,
+    }
+    assert new.json("worker", "--study", "moved", "--idle-exit", "1") == {"trials": 12}
+    assert new.json("status", "moved")["state"] == "finished"
+    upgraded = server.json("db", "upgrade")["control"]
+    assert upgraded == {"before": "0001", "after": newest_version()}
+    assert server.json("status", "moved")["trials"]["waiting"] == 11
+
+
+def test_a_backup_goes_into_an_empty_storage_of_an_older_version(server: Here, new: Here) -> None:
+    server.json("db", "backup", "studies.dump")
+    new.json("db", "upgrade")
+    make_control_older(new)
+    assert new.json("db", "restore", "studies.dump")["studies"] == 1
+    assert new.json("status", "moved")["trials"]["waiting"] == 11
+
+
+def test_a_backup_file_of_nobodys_home_is_refused_in_one_line(new: Here) -> None:
+    for command in ("backup", "restore"):
+        assert "full path" in refusal(new.run("db", command, "~no-such-user-here/x"))
 
 
 def test_an_upgrade_brings_optunas_tables_up(server: Here) -> None:

@@ -4,19 +4,22 @@ Every service's command runs here as it stands in the file, with the file's own 
 """
 
 import re
+import stat
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 from command import Command
-from dashboards import dashboard, hidden
-from servers import ROOT, TcpPostgres, free_port
+from dashboards import Site, dashboard, hidden
+from servers import ROOT, TcpPostgres, eventually, free_port
 
-from hpo.cli_database import db
+from hpo import postgres
 
 FILE = ROOT / "docker-compose.yml"
 TEXT = FILE.read_text()
@@ -55,8 +58,36 @@ def test_no_password_stands_in_the_file() -> None:
         for name, value in service["environment"].items():
             assert "PASSWORD" not in name or value == "/run/secrets/postgres_password"
     assert not re.search(r"://[^/@\s]*:[^/@\s]*@", TEXT)
-    ignored = subprocess.run(["git", "check-ignore", "secrets/postgres_password.txt"], cwd=ROOT, check=False)
-    assert ignored.returncode == 0
+    assert "secrets/" in (ROOT / ".gitignore").read_text().splitlines()
+
+
+def test_each_image_is_built_by_one_service_and_only_that_of_the_gpu_brings_cuda() -> None:
+    built = {name: service["build"] for name, service in SERVICES.items() if "build" in service}
+    assert [SERVICES[name]["image"] for name in built] == ["budget-hpo:cpu", "budget-hpo:gpu"]
+    assert {SERVICES[name]["image"] for name in OURS} == {"budget-hpo:cpu", "budget-hpo:gpu"}
+    cpu, gpu = built.values()
+    assert cpu["args"] == {"TORCH_INDEX": "${HPO_TORCH_INDEX:-https://download.pytorch.org/whl/cpu}"}
+    assert gpu == "."
+    assert re.findall(r"^ARG TORCH_INDEX=(.*)$", DOCKERFILE, re.M) == [""]
+
+
+def test_workers_without_and_with_a_gpu_are_counted_apart() -> None:
+    replicas = [SERVICES[name]["deploy"]["replicas"] for name in ("worker", "worker-gpu")]
+    assert replicas == ["${HPO_WORKERS:-2}", "${HPO_GPU_WORKERS:-1}"]
+
+
+@pytest.mark.parametrize("text", [TEXT, (ROOT / "README.md").read_text()], ids=["the file", "the README"])
+def test_what_is_to_be_typed_first_makes_what_the_file_expects(text: str, tmp_path: Path) -> None:
+    found = re.search(r"^(?:#   )?(mkdir .*postgres_password\.txt\))$", text, re.M)
+    assert found
+    # Whoever is careful has a umask with which nobody else could read the file: the container's user neither.
+    subprocess.run(["sh", "-c", f"umask 077; {found[1]}"], cwd=tmp_path, check=True)
+    mounted = {volume.partition(":")[0] for volume in SERVICES["worker"]["volumes"] if volume.startswith(".")}
+    assert all((tmp_path / folder).is_dir() for folder in mounted)
+    secret = tmp_path / COMPOSE["secrets"]["postgres_password"]["file"]
+    assert stat.S_IMODE(secret.stat().st_mode) == 0o644
+    assert stat.S_IMODE(secret.parent.stat().st_mode) == 0o700
+    assert len(secret.read_text().strip()) == 48
 
 
 def test_every_service_of_ours_has_the_same_storage() -> None:
@@ -107,31 +138,54 @@ def machine(tcp_postgres: TcpPostgres, hpo: Command, tmp_path: Path) -> Iterator
     tcp_postgres.execute("DROP ROLE hpo")
 
 
-def test_the_commands_of_all_services_do_their_work_on_one_study(machine: Command) -> None:
-    migrate = SERVICES["migrate"]["command"]
-    assert migrate == ["db", "upgrade"]
-    ended = machine.run(*(migrate if "upgrade" in db else ["db", "url"]))
-    assert ended.code == 0, ended.err
-    machine.json("run", machine.write("composed.yaml", SPEC), "--workers", "0")
+def test_the_commands_of_all_services_do_their_work_on_one_study(machine: Command, tcp_postgres: TcpPostgres) -> None:
+    assert postgres_health(tcp_postgres) == 0
+    migrated = machine.run(*SERVICES["migrate"]["command"])
+    assert migrated.code == 0, migrated.err
+    # It comes up before there is a study, as it does in the file.
+    with served(machine) as site:
+        assert health(site.url) == 0
+        machine.json("run", machine.write("composed.yaml", SPEC), "--workers", "0")
 
-    assert SERVICES["worker"]["command"] == SERVICES["worker-gpu"]["command"]
-    # A worker of one study loads what that study needs; one of all studies would load torch here, for nothing.
-    worked = machine.run(*SERVICES["worker"]["command"], "--idle-exit", "1", "--study", "composed")
-    assert worked.code == 0, worked.err
-    found = machine.json("status", "composed")
-    assert (found["state"], found["trials"]["complete"]) == ("finished", 9)
+        assert SERVICES["worker"]["command"] == SERVICES["worker-gpu"]["command"]
+        worker = machine.start(*SERVICES["worker"]["command"])
+        try:
+            assert eventually(lambda: machine.json("status", "composed")["state"] == "finished", 120)
+        finally:
+            # As `docker compose down` ends it.
+            worker.terminate()
+            out, err = worker.communicate(timeout=60)
+        assert (worker.returncode, out) == (0, "this worker ended 9 trials\n"), err
+        assert machine.json("status", "composed")["trials"]["complete"] == 9
 
-    # Loopback and a free port here, in place of the container's own network.
-    name, *options = SERVICES["dashboard"]["command"]
-    assert (name, options) == ("dashboard", ["--host", "0.0.0.0", "--port", "8080"])
-    with dashboard(machine, "--host", "127.0.0.1") as site:
         trials = site.json(f"/api/studies/{site.study_id('composed')}")["trials"]
         assert [trial["state"] for trial in trials] == ["Complete"] * 9
         assert site.ask("DELETE", "/api/studies/1")[0] == 405
+        assert site.ask("GET", "/api/studies", Host="evil.example:8080")[0] == 403
         assert health(site.url) == 0
         code, said = site.end()
     assert code == 0
-    assert hidden(ended.out + ended.err + worked.out + worked.err + said)
+    assert hidden(migrated.out + migrated.err + out + err + said)
+
+
+def served(machine: Command) -> AbstractContextManager[Site]:
+    """Serve as the file says, on a free port in place of the container's own."""
+    name, *options = SERVICES["dashboard"]["command"]
+    assert (name, options[-2:]) == ("dashboard", ["--port", "8080"])
+    return dashboard(machine, *options[:-2])
+
+
+def test_a_postgres_that_does_not_answer_is_unhealthy(tcp_postgres: TcpPostgres) -> None:
+    assert postgres_health(replace(tcp_postgres, port=free_port())) != 0
+
+
+def postgres_health(server: TcpPostgres) -> int:
+    """Ask as its container asks itself; return the exit code."""
+    how, name, *arguments = SERVICES["postgres"]["healthcheck"]["test"]
+    assert how == "CMD"
+    command = [str(postgres.program(name)), *arguments]
+    # As a variable: the container's server has the port that is asked where none is named.
+    return subprocess.run(command, env={"PGPORT": str(server.port)}, capture_output=True, check=False).returncode
 
 
 def test_a_dashboard_that_does_not_answer_is_unhealthy() -> None:

@@ -123,6 +123,16 @@ def test_the_name_of_another_site_is_refused(site: Site) -> None:
     assert site.ask("GET", "/api/studies")[1]["X-Frame-Options"] == "DENY"
 
 
+def test_it_is_refused_as_well_where_the_whole_network_is_listened_to(finished: Command) -> None:
+    # As in a container, whose port is published on this machine alone.
+    with dashboard(finished, "--host", "0.0.0.0") as site:
+        port = urlsplit(site.url).port
+        for host, status in ((f"127.0.0.1:{port}", 200), (f"192.0.2.7:{port}", 200), (f"evil.example:{port}", 403)):
+            assert site.ask("GET", "/api/studies", Host=host)[0] == status, host
+        _, said = site.end()
+    assert said.startswith(f"warning: there is no login, and whoever reaches port {port} of 0.0.0.0 sees every study: ")
+
+
 def test_writable_writes_but_not_for_another_site(finished: Command) -> None:
     new = {"study_name": "made in the browser", "directions": ["maximize"]}
     with dashboard(finished, "--writable") as site:
@@ -144,6 +154,18 @@ def test_a_home_without_a_study_says_how_to_make_one(hpo: Command) -> None:
     ended = hpo.run("dashboard", "--port", "0")
     assert (ended.code, ended.out, ended.err) == (2, "", "no study yet: `hpo run quickstart` makes one\n")
     assert os.listdir(hpo.home) == []
+
+
+def test_an_empty_database_gets_no_tables_from_one_who_looks(hpo: Command, tcp_postgres: TcpPostgres) -> None:
+    database = tcp_postgres.new_database()
+    empty = Command(hpo.home, hpo.directory, tcp_postgres.url_of(database))
+    for made in ([], ["status"]):
+        # What `hpo status` makes is the control schema; Optuna's tables are not in it.
+        assert not made or empty.run(*made).code == 0
+        ended = empty.run("dashboard", "--port", "0")
+        assert (ended.code, ended.out, ended.err) == (2, "", "no study yet: `hpo run quickstart` makes one\n")
+        with open_storage(load_settings(empty.environment())) as storage, storage.engine.connect() as connection:
+            assert connection.exec_driver_sql("SELECT to_regclass('studies')").scalar() is None
 
 
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])

@@ -10,6 +10,7 @@ import pytest
 from command import Command
 from optuna.trial import TrialState as OptunaState
 from servers import PASSWORD, TcpPostgres, eventually
+from sqlalchemy import text
 
 from hpo.settings import load_settings
 from hpo.storage import open_storage
@@ -23,8 +24,8 @@ early_stop: {patience: 1000}
 """
 
 
-def hidden(text: str) -> bool:
-    return PASSWORD not in text and "p%40ss" not in text and "p@ss" not in text
+def hidden(said: str) -> bool:
+    return PASSWORD not in said and "p%40ss" not in said and "p@ss" not in said
 
 
 def test_two_machines_share_a_study_over_tcp(hpo: Command, tcp_postgres: TcpPostgres) -> None:
@@ -75,12 +76,28 @@ def test_the_password_is_nowhere_that_a_person_looks(hpo: Command, tcp_postgres:
     out, err = fleet.communicate(timeout=60)
     assert "the database is away" in err
     assert any("hpo.fork_server" in command for command in commands)
-    logs = [path.read_text() for path in (hpo.home / "logs").iterdir()]
+    files = {path: path.read_bytes().decode(errors="replace") for path in hpo.home.rglob("*") if path.is_file()}
+    assert {path.parent.name for path in files} >= {"logs"}
+    assert any(path.name == "log.txt" for path in files)
     shown = [shared.run(*command).out for command in (["status"], ["status", "--json"], ["metrics", "--once"])]
-    with open_storage(load_settings({}), shared.storage) as storage:
-        study = storage.optuna.get_study_id_from_name("shared")
-        stored = [storage.optuna.get_study_system_attrs(study), storage.optuna.get_study_user_attrs(study)]
-    assert all(hidden(text) for text in [out, err, *commands, *logs, *shown, str(stored)])
+    stored = everything_stored(str(shared.storage))
+    assert {"hpo.trial.message", "hpo.alert.message", "public.trial_user_attributes.value_json"} <= set(stored)
+    found = [*files.values(), *stored.values(), out, err, *commands, *shown]
+    assert all(map(hidden, found))
+
+
+def everything_stored(url: str) -> dict[str, str]:
+    """Return what stands in every column of every table that holds text."""
+    columns = """SELECT table_schema, table_name, column_name FROM information_schema.columns
+                 WHERE table_schema IN ('hpo', 'public')
+                 AND data_type IN ('text', 'json', 'jsonb', 'character varying')"""
+    with open_storage(load_settings({}), url) as storage, storage.engine.connect() as connection:
+        return {
+            f"{schema}.{table}.{column}": str(
+                connection.execute(text(f'SELECT "{column}" FROM "{schema}"."{table}"')).scalars().all()
+            )
+            for schema, table, column in connection.execute(text(columns)).all()
+        }
 
 
 def test_a_password_given_as_an_option_leaves_the_process_list(hpo: Command, tcp_postgres: TcpPostgres) -> None:

@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 from command import Command
 
+from hpo.cli import execute
+
 HEAD = "unique_id,ds,open,high,low,close,volume\n"
 
 
@@ -59,6 +61,58 @@ ARGUMENTS = [
 @pytest.mark.parametrize(("arguments", "said"), ARGUMENTS, ids=[" ".join(given) for given, _ in ARGUMENTS])
 def test_wrong_arguments(hpo: Command, arguments: list[str], said: list[str]) -> None:
     check_refused(hpo, arguments, said)
+
+
+MISPLACED = [
+    ["status", "--storag=URL"],
+    ["status", "--json=URL"],
+    ["status", "URL"],
+    ["status", "--every=URL"],
+    ["status", "--watch", "--every", "URL"],
+    ["URL"],
+    ["run", "URL"],
+    ["run", "--data", "URL"],
+    ["run", "--name", "URL", "--dry-run"],
+    ["run", "quickstart", "--budgets", "URL"],
+    ["run", "quickstart", "--model", "URL"],
+    ["run", "quickstart", "--workers", "URL"],
+    ["run", "quickstart", "--param-budget", "URL", "--supplementary"],
+    ["phase2", "URL"],
+    ["worker", "--study", "URL"],
+    ["fleet", "drain", "URL"],
+    ["fleet", "URL"],
+    ["dashboard", "--host", "URL"],
+    ["metrics", "--host", "URL"],
+    ["stop", "URL"],
+    ["resume", "URL"],
+    ["db", "restore", "URL"],
+    ["db", "backup", "URL"],
+]
+URLS = [
+    "postgresql://u:hidden@127.0.0.1:1/x",
+    "postgresql+asyncpg://u:hidden@127.0.0.1:1/x?a=b",
+    "postgresql//u:hidden@h/x",
+    "postgresql://u@h/x?password=hidden&sslpassword=hidden",
+    "postgresql://us/er:hid@hidden@h/x/",
+    "postgresql://u:hidden/db",
+]
+
+
+@pytest.mark.parametrize("arguments", MISPLACED, ids=" ".join)
+def test_no_message_repeats_the_password_of_a_misplaced_url(
+    arguments: list[str], hpo: Command, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    for name, value in hpo.environment().items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.chdir(hpo.directory)
+    # Reading data takes seconds, for torch is loaded before.
+    for url in URLS[:1] if "--data" in arguments else URLS:
+        # In this process, where nothing has taken the password out of the arguments before.
+        code = execute([argument.replace("URL", url) for argument in arguments])
+        out, err = capfd.readouterr()
+        assert (code, len(err.splitlines()), out) in {(2, 1, ""), (0, 0, "")}, (code, out, err)
+        assert "hidden" not in out + err
+        assert len(err) < 1000
 
 
 SPECS = [

@@ -11,7 +11,7 @@ from optuna_dashboard import wsgi
 
 from budgets.errors import InputError
 from hpo.cli_dashboard import warning
-from hpo.dashboard import LOOPBACK_NAMES, Listener, careful_headers, known_names, listen, read_only, same_origin
+from hpo.dashboard import Listener, careful_headers, known_names, listen, read_only, same_origin
 
 
 def hello(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
@@ -60,17 +60,41 @@ def test_everything_else_is_refused_with_the_remedy(method: str, path: str) -> N
     assert headers["Content-Length"] == str(len(body))
 
 
-@pytest.mark.parametrize("host", ["localhost", "LOCALHOST:8080", "127.0.0.1:1", "[::1]:8080", "[::1]"])
-def test_this_machines_own_names_pass(host: str) -> None:
-    assert ask(known_names(hello, LOOPBACK_NAMES), HTTP_HOST=host)[0] == 200
+NAMES = ("localhost", "gpu-box")
 
 
 @pytest.mark.parametrize(
     "host",
-    ["evil.example", "localhost.evil.example:80", "127.0.0.1.evil.example", "evil@localhost.x", "[::1", "", ":80"],
+    [
+        "localhost",
+        "gpu-box:1",
+        "192.0.2.7:8080",
+        "[2001:db8::1]:8080",
+        "LOCALHOST:8080",
+        "127.0.0.1:1",
+        "[::1]:8080",
+        "[::1]",
+    ],
+)
+def test_this_machines_own_names_and_every_address_pass(host: str) -> None:
+    assert ask(known_names(hello, NAMES), HTTP_HOST=host)[0] == 200
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "evil.example",
+        "localhost.evil.example:80",
+        "127.0.0.1.evil.example",
+        "127.1.evil:80",
+        "evil@localhost.x",
+        "[::1",
+        "",
+        ":80",
+    ],
 )
 def test_a_name_of_another_site_is_refused(host: str) -> None:
-    status, _, body = ask(known_names(hello, LOOPBACK_NAMES), HTTP_HOST=host)
+    status, _, body = ask(known_names(hello, NAMES), HTTP_HOST=host)
     assert (status, "localhost" in body) == (403, True)
 
 

@@ -6,6 +6,7 @@ import sys
 import pytest
 
 from hpo.errors import StorageError
+from hpo.masking import hide_arguments
 from hpo.storage import masked, open_engine, parse_storage_url, redact
 
 PASSWORD = "p@ss:w/rd%{x} ü"
@@ -43,6 +44,17 @@ def test_a_password_among_the_parameters_moves_to_where_it_is_masked() -> None:
         "postgresql://u:se@secret@db/x",
         "postgresql://u:se/secret@secret@db/x",
         "postgresql:u:secret@db",
+        "postgresql+psycopg://hpo@server:secret@h/db",
+        "postgresql://a@b:secret@h:54x/x",
+        "postgresql//u:secret@h/x",
+        "postgresql://u:secret/db",
+        "postgresql://us/er:secret@h/x",
+        "mysql://u@h/x?sslpassword=secret",
+        "mysql://u@h/x?PASSWORD=secret",
+        "mysql://u@h:x/x?password=secret",
+        "postgresql://u:secret%00@h/x",
+        "postgresql://u@h/x?password=secret%00",
+        "postgresql://u@h%00/x?sslpassword=secret",
         "u:secret@db/x",
         "host=db password=secret",
         "host=db password = 'a secret'",
@@ -62,6 +74,33 @@ def test_anything_else_is_refused_in_one_line_without_its_password(given: str) -
 def test_the_message_says_rule_value_and_remedy() -> None:
     with pytest.raises(StorageError, match=r"must be a Postgres .* not 'sqlite:///x': write postgresql://USER"):
         parse_storage_url("sqlite:///x")
+
+
+@pytest.mark.parametrize("parameter", ["sslpassword", "PASSWORD", "oauth_client_secret", "scram_client_key"])
+def test_every_parameter_that_may_be_a_secret_is_masked(parameter: str) -> None:
+    url = parse_storage_url(f"postgresql://u@db/x?{parameter}=secret&sslmode=require")
+    for text in (masked(url), masked(f"postgresql://u@db/x?{parameter}=secret&sslmode=require")):
+        assert "secret" not in text.replace("oauth_client_secret", "")
+        assert "sslmode=require" in text
+
+
+def test_a_message_loses_what_may_be_a_password_in_an_argument_that_it_repeats() -> None:
+    url = "postgresql://postgres:postgres@h/postgres"
+    message = f"Unknown option: --storag={url}; in /home/x/{url.replace('//', '/')}; the masked postgres:***@h stays"
+    hidden = hide_arguments(message, ["status", f"--storag={url}"])
+    assert hidden == (
+        "Unknown option: --storag=postgresql://***; in /home/x/postgresql:/***; the masked postgres:***@h stays"
+    )
+    for harmless in (
+        "quickstart",
+        "run/12:30.yaml",
+        "https",
+        "a@b",
+        "--every",
+        "password-study",
+        "postgresql://u@h:5432/x",
+    ):
+        assert hide_arguments(f"unknown {harmless}", [harmless]) == f"unknown {harmless}"
 
 
 def test_masking_keeps_the_rest() -> None:
