@@ -35,7 +35,7 @@ def upgrade(storage: Storage) -> Upgrade:
     with storage.engine.connect() as connection, advisory_lock(connection, OPTUNA_SCHEMA_LOCK):
         before = optuna_version(storage.engine)
         check_optuna_known(before, masked(storage.url))
-        ours = Change(control.migrate(storage.engine), control.newest_version())
+        ours = Change(control.migrate(storage.engine), control.NEWEST_VERSION)
         if before is not None:
             _upgrade_optuna(storage)
     create_optuna_schema(storage.url)

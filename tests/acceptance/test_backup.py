@@ -26,7 +26,7 @@ from sqlalchemy import text
 from hpo import embedded, postgres
 from hpo.backup_contents import RESTORE_LOCK
 from hpo.cli import execute
-from hpo.control import Control, _alembic_config, newest_version
+from hpo.control import NEWEST_VERSION, Control, _alembic_config
 from hpo.presence import this_worker
 from hpo.settings import load_settings
 from hpo.sql import statement
@@ -436,7 +436,7 @@ def test_an_upgrade_may_be_repeated_and_started_many_times_at_once(new: Here) ->
     outputs = [process.communicate(timeout=120) for process in processes]
     assert [process.returncode for process in processes] == [0] * 3, outputs
     befores = [json.loads(out)["control"]["before"] for out, _ in outputs]
-    newest = newest_version()
+    newest = NEWEST_VERSION
     assert sorted(befores, key=str) == [*[newest] * 2, None]
     again = new.run("db", "upgrade")
     assert again.out.splitlines() == [
@@ -463,7 +463,7 @@ def test_a_study_of_an_older_version_is_refused_moved_upgraded_and_finished(serv
     working = ("worker", "fleet up --workers 1", "run moved.yaml", "run moved.yaml --dry-run", "phase2 moved")
     for command in (*looking, *working):
         line = refusal(server.run(*command.split()))
-        assert f"must be of version {newest_version()}, not 0001" in line, command
+        assert f"must be of version {NEWEST_VERSION}, not 0001" in line, command
         assert "`hpo db upgrade`" in line
     assert server.json("db", "backup", "older.dump")["trials"] == 11
     assert new.json("db", "restore", "older.dump") == {
@@ -475,7 +475,7 @@ def test_a_study_of_an_older_version_is_refused_moved_upgraded_and_finished(serv
     assert new.json("worker", "--study", "moved", "--idle-exit", "1") == {"trials": 12}
     assert new.json("status", "moved")["state"] == "finished"
     upgraded = server.json("db", "upgrade")["control"]
-    assert upgraded == {"before": "0001", "after": newest_version()}
+    assert upgraded == {"before": "0001", "after": NEWEST_VERSION}
     assert server.json("status", "moved")["trials"]["waiting"] == 11
 
 

@@ -12,6 +12,7 @@ from sqlalchemy import Connection, text
 from sqlalchemy.exc import DataError, OperationalError
 
 from hpo import embedded
+from hpo.control import NEWEST_VERSION, _alembic_config
 from hpo.errors import StorageError
 from hpo.settings import Settings
 from hpo.storage import (
@@ -298,3 +299,9 @@ def test_a_url_goes_before_the_embedded_server_and_the_override_before_the_setti
         pass
     assert not embedded.is_running(home)
     assert not list(home.iterdir())
+
+
+def test_the_newest_version_is_the_last_migration() -> None:
+    from alembic.script import ScriptDirectory
+
+    assert ScriptDirectory.from_config(_alembic_config()).get_current_head() == NEWEST_VERSION
