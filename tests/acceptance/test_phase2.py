@@ -29,6 +29,31 @@ def phase1(hpo: Command, trials: int = 24, more: str = "", workers: str = "auto"
     return path
 
 
+ON_PRICES = """
+name: priced
+data: {example: indices, tier: a20}
+budgets: [750k]
+trials: 2
+forced_extremes: false
+split: {validation: 0.05, test: 0.05}
+training: {max_steps: 2, effective_batch: 8, check_every: 2}
+phase2: {effective_batch: [4, 16], n_heads: [2, 4]}
+"""
+
+
+def test_a_phase2_on_prices_trains_every_corner_with_its_own_heads_and_batch(hpo: Command) -> None:
+    hpo.json("run", hpo.write("priced.yaml", ON_PRICES), "--workers", "1")
+    ended = hpo.run("phase2", "priced", "--trials", "9", "--workers", "1")
+    assert ended.code == 0, ended.err
+    found = hpo.json("status", "priced/phase2/750k")
+    assert (found["state"], found["trials"]["complete"], found["trials"]["replaced"]) == ("finished", 9, 0)
+    trials = {trial.user_attrs.get("design_id"): trial for trial in optuna_trials(hpo, "priced/phase2/750k")}
+    for corner, heads, batch in (("n_heads=4", 4, 8), ("effective_batch=16", 4, 16), ("effective_batch=4", 4, 4)):
+        attributes = trials[corner].user_attrs
+        assert (attributes["n_heads"], attributes["effective_batch"]) == (heads, batch)
+        assert attributes["windows_seen"] == attributes["steps"] * batch
+
+
 def names(found: Any) -> list[str]:
     return [study["name"] for study in found["studies"]]
 
