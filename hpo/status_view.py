@@ -51,7 +51,7 @@ def _screen(found: list[Status] | None) -> Group:
 def status_block(status: Status) -> Group:
     """Return a study's counts, best, time to go, workers and alerts."""
     lines = [Text(line, style="bold" if number == 0 else "") for number, line in enumerate(summary(status))]
-    alerts = [Text(f"alert: {alert}", style="yellow") for alert in status.alerts]
+    alerts = [Text(f"alert: {alert.text}", style="yellow") for alert in status.alerts]
     workers = [_workers_table(status.workers)] if status.workers else []
     return Group(*lines, *workers, *alerts)
 
@@ -130,7 +130,7 @@ def time_to_go(status: Status) -> str:
     if status.study.state is not StudyState.RUNNING:
         return status.study.state.value
     if status.eta_seconds is None:
-        return "time to go: not known yet"
+        return "time to go: not known yet" if status.workers else "nobody works on it"
     minutes, seconds = divmod(round(max(0.0, status.eta_seconds)), 60)
     hours, minutes = divmod(minutes, 60)
     return f"about {hours}:{minutes:02}:{seconds:02} to go"
