@@ -123,7 +123,7 @@ class Control:
         return [row["name"] for row in self._read("children", parent=parent)]
 
     def set_alert_thresholds(self, name: str, alerts: Mapping[str, Any]) -> None:
-        """Change when a study's status alerts."""
+        """Change when a study's status alerts, and that of the studies that supplement it."""
         with self.engine.begin() as connection:
             connection.execute(statement("set_alert_thresholds"), {"name": name, "alerts": json.dumps(alerts)})
 
