@@ -14,7 +14,7 @@ from hpo.control import Control
 from hpo.metrics import metrics_text
 from hpo.monitor import Status, read_status
 from hpo.phase1 import ensure_study
-from hpo.presence import this_worker
+from hpo.presence import this_host, this_worker
 from hpo.records import StudyState
 from hpo.settings import Settings
 from hpo.status_view import summary
@@ -252,6 +252,21 @@ def test_the_metrics_are_the_numbers_of_the_status(storage: Storage, settings: S
     assert 'hpo_study_running{phase="1",study="s"} 1.0' in lines
     assert 'hpo_best_score{study="s"} 0.5' in lines
     assert "hpo_up 1.0" in lines
+
+
+def test_the_metrics_show_each_card_once_and_what_a_worker_has_of_its_own(storage: Storage, settings: Settings) -> None:
+    control = make(storage)
+    here(control)
+    here(control, "w1")
+    vitals = """{"own_memory_mb": 29.5, "gpus": [{"name": "A100", "used_mb": 9000, "total_mb": 10000}]}"""
+    with storage.engine.begin() as connection:
+        connection.execute(text("UPDATE hpo.worker SET vitals = CAST(:vitals AS jsonb)"), {"vitals": vitals})
+    lines, host = metrics_text(settings, None).splitlines(), this_host()
+    assert f'hpo_gpu_memory_used_mb{{gpu="0",host="{host}",name="A100"}} 9000.0' in lines
+    assert f'hpo_gpu_memory_total_mb{{gpu="0",host="{host}",name="A100"}} 10000.0' in lines
+    assert f'hpo_worker_own_memory_mb{{host="{host}",worker="w1"}} 29.5' in lines
+    assert 'hpo_alerts{kind="gpu_memory",study="s"} 1.0' in lines
+    assert sum(line.startswith("hpo_gpu_memory_used_mb{") for line in lines) == 1
 
 
 def test_a_worker_is_asked_to_leave_the_idle_first(storage: Storage) -> None:
