@@ -11,6 +11,7 @@ from typing import Final
 from budgets.errors import BudgetError
 
 _POWERS = ("n_heads", "effective_batch")
+_LOWEST = {"n_heads": 1, "learning_rate": 5e-6, "weight_decay": 5e-2, "effective_batch": 8}
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,10 @@ class SupplementaryRanges:
 
     def __post_init__(self) -> None:
         for name, (low, high) in asdict(self).items():
-            if not 0 <= low <= high or (low == 0 and name != "weight_decay"):
+            if low < 0 or (low == 0 and name != "weight_decay"):
+                rule = "0 or more" if name == "weight_decay" else "above 0"
+                raise BudgetError(f"{name} is {rule}, not {low:g}: raise the low end, {_LOWEST[name]:g} is the default")
+            if low > high:
                 raise BudgetError(f"{name} goes from a low to a high value, not from {low} to {high}: exchange them")
         for name in _POWERS:
             for value in getattr(self, name):

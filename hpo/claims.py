@@ -24,6 +24,7 @@ from hpo.convergence import Convergence, check_early_stopping_convergence
 from hpo.ledger import Ledger
 from hpo.mirror import Mirror
 from hpo.notes import note_text
+from hpo.output import count
 from hpo.records import Cause, Origin, Outcome, StudyRecord, StudyState, TrialRecord, TrialState, WorkerRecord
 from hpo.storage import Storage, advisory_lock
 from hpo.strategies import STRATEGIES
@@ -161,7 +162,7 @@ class Claims:
             self._control.mark_published(self.name, number)
         study = self._control.study(self.name)
         if study is not None and not study.noted:
-            self._mirror.note(note_text(study, self._control.counts(self.name), self._control.children(self.name)))
+            self._mirror.note(note_text(study, self._control.children(self.name)))
             self._control.mark_noted(study)
 
     @contextmanager
@@ -181,7 +182,7 @@ class Claims:
             return False
         complete = sum(record.state is TrialState.COMPLETE for record in used)
         failed = sum(record.state is TrialState.FAILED for record in used)
-        reason = f"the cap of {study.cap} trials is used: {complete} complete"
+        reason = f"the cap of {count(study.cap, 'trial')} is used: {complete} complete"
         reason += f", {failed} failed for good" if failed else ""
         self._control.decide(
             self.name, StudyState.FINISHED, reason, {"complete": complete, "failed": failed, "cap": study.cap}
@@ -217,7 +218,8 @@ class Claims:
     def _enqueue_proposal(self, records: Sequence[TrialRecord]) -> None:
         slot = 1 + max((record.slot for record in records), default=0)
         params = self._fresh_proposal(records, slot)
-        repeats = sum(record.params == params and record.uses_slot for record in records)
+        known = [*self._history, *records]
+        repeats = sum(record.params == params and record.uses_slot for record in known)
         proposal = TrialRecord(
             number=-1,
             slot=slot,

@@ -3,8 +3,11 @@
 Exit codes: 0 done, 1 the work failed, 2 the input is wrong (one line, nothing written), 130 interrupted.
 """
 
+import os
+import select
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 
 from cyclopts import App, CycloptsError
 
@@ -100,16 +103,31 @@ def execute(arguments: Sequence[str] | None = None) -> int:
     tokens = list(sys.argv[1:] if arguments is None else arguments)
     try:
         code = app(tokens, exit_on_error=False, print_error=False, result_action="return_value")
+        sys.stdout.flush()
     except KeyboardInterrupt as interrupt:
         complain(str(interrupt) or "interrupted")
         return 130
     except Exception as error:
+        if isinstance(error, BrokenPipeError) and _reader_is_gone():
+            return 1
         message, code = _explain(error, tokens)
         if not message:
             raise
         # A URL in the wrong place is repeated like anything else that is wrong.
         complain(hide_arguments(message, tokens))
     return code if isinstance(code, int) else 0
+
+
+def _reader_is_gone() -> bool:
+    """Return whether nobody reads what is printed, as after `hpo status | head -1`; then nothing more is printed."""
+    with suppress(OSError, ValueError):
+        poll = select.poll()
+        # Asked for nothing, it says what can't be otherwise: that the other end is closed.
+        poll.register(sys.stdout.fileno(), 0)
+        if poll.poll(0):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return True
+    return False
 
 
 def _explain(error: Exception, tokens: Sequence[str]) -> tuple[str, int]:

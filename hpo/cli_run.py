@@ -2,6 +2,7 @@
 
 import shlex
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
 
 Flag = Annotated[bool, Parameter(negative="")]
 Budgets = Annotated[list[str] | None, Parameter(consume_multiple=True, negative="")]
-_PHASE2_TRIALS = 25
 
 
 def run(  # noqa: PLR0913  one parameter a flag
@@ -67,7 +67,24 @@ def run(  # noqa: PLR0913  one parameter a flag
         param_budget: The budgets of Phase 2, instead of the top of the ranking.
         dry_run: Print what would be done and what it would cost, and write nothing.
     """
-    if param_budget and not (supplementary or then_phase2):
+    changing = {
+        "--model": model if study or name else None,
+        "--data-tier": data_tier if study or name else None,
+        "--data": data if study or name else None,
+        "--forced-extremes": forced_extremes,
+        "--budgets": budgets,
+        "--early-stop-patience": early_stop_patience,
+        "--early-stop-threshold": early_stop_threshold,
+        "--early-stop-top-k": early_stop_top_k,
+    }
+    size = worker_count(workers)
+    if supplementary:
+        _refuse_ignored([flag for flag, value in changing.items() if value is not None], then_phase2=then_phase2)
+    elif then_phase2 and size == 0:
+        raise InputError(
+            "--then-phase2 waits for Phase 1, and --workers 0 leaves that to others: leave one of them out"
+        )
+    elif param_budget and not then_phase2:
         raise InputError("--param-budget names budgets of Phase 2: add --supplementary or --then-phase2")
     rule = {"patience": early_stop_patience, "threshold": early_stop_threshold, "top_k": early_stop_top_k}
     overrides = {
@@ -79,16 +96,24 @@ def run(  # noqa: PLR0913  one parameter a flag
         "data": _without_none({"tier": data_tier} | _data_source(data)),
         "early_stop": _without_none(rule),
     }
-    spec, size = _read_spec(study, overrides), worker_count(workers)
-    options = _options(param_budget, trials if supplementary else None)
+    spec, options = _read_spec(study, overrides), _options(param_budget, trials if supplementary else None)
     if supplementary:
         return _phase2(spec.name, options, storage, size, dry_run=dry_run, as_json=json_output)
+    if then_phase2:
+        _check_phase2(spec, options)
     if dry_run:
         return _dry_run(spec, storage, as_json=json_output)
-    code, ended = _run(spec, storage, size, as_json=json_output, quiet=json_output and then_phase2)
-    if not then_phase2 or code != 0 or not ended:
-        return code
-    return _phase2(spec.name, options, storage, size, dry_run=False, as_json=json_output)
+    if then_phase2:
+        return _both_phases(spec, options, storage, size, as_json=json_output)
+    return _phase1(spec, storage, size, as_json=json_output)
+
+
+def _refuse_ignored(flags: Sequence[str], *, then_phase2: bool) -> None:
+    """Refuse what `--supplementary` would silently leave out of account."""
+    if then_phase2:
+        raise InputError("--supplementary runs Phase 2 alone and --then-phase2 both phases: leave one of them out")
+    if flags:
+        raise InputError(f"--supplementary takes Phase 1 as it is stored, without {flags[0]}: leave {flags[0]} out")
 
 
 def phase2(  # noqa: PLR0913  one parameter a flag
@@ -98,7 +123,7 @@ def phase2(  # noqa: PLR0913  one parameter a flag
     top_budgets: int = 2,
     param_budget: Budgets = None,
     rank_by: Literal["mean", "best"] = "mean",
-    trials: int = _PHASE2_TRIALS,
+    trials: int | None = None,
     workers: str = "auto",
     dry_run: Flag = False,
     force: Flag = False,
@@ -118,7 +143,7 @@ def phase2(  # noqa: PLR0913  one parameter a flag
         top_budgets: How many budgets from the top of the ranking.
         param_budget: These budgets instead, whatever their rank.
         rank_by: A budget's mean of its three best configurations, or its best alone.
-        trials: Cap on each study, corners included.
+        trials: Cap on each study, corners included; default: 25.
         workers: Local workers, or auto; 0 only creates the studies, and leaves them to workers elsewhere.
         dry_run: Print the ranking and the corners, and write nothing.
         force: Also before Phase 1 has ended by itself.
@@ -129,10 +154,16 @@ def phase2(  # noqa: PLR0913  one parameter a flag
     return _phase2(study, options, storage, worker_count(workers), dry_run=dry_run, as_json=json_output)
 
 
+def _check_phase2(spec: "Spec", options: "Phase2Options") -> None:
+    from hpo.phase2 import check_options
+
+    check_options(spec, options)
+
+
 def _options(param_budget: list[str] | None, trials: int | None) -> "Phase2Options":
     from hpo.phase2 import Phase2Options
 
-    return Phase2Options(trials=_PHASE2_TRIALS if trials is None else trials, param_budgets=_canonical(param_budget))
+    return Phase2Options(trials=trials, param_budgets=_canonical(param_budget))
 
 
 def _canonical(budgets: list[str] | None) -> tuple[str, ...]:
@@ -152,62 +183,104 @@ def _phase2(
     from hpo.settings import load_settings
 
     settings, view = load_settings(), RunView(quiet=as_json)
+    shown: list[dict[str, Any]] = []
 
     def show(planned: "Phase2Plan", rows: list[dict[str, Any]]) -> None:
         if as_json:
             ranking = [ranked.as_json() for ranked in planned.ranking]
-            print_json({"top_budgets": list(planned.top_budgets), "ranking": ranking, "studies": rows})
+            shown.append({"top_budgets": list(planned.top_budgets), "ranking": ranking, "studies": rows})
         else:
             print_phase2(name, planned, rows, options, made=not dry_run)
 
+    results: list[Result] = []
     if dry_run:
         show(*launch.plan_supplement(name, settings, storage, options))
-        if not as_json:
-            say("\nnothing was written")
-        return 0
-    results = launch.supplement(name, settings, storage, options, workers, view, show)
-    if not as_json:
-        for result in results:
-            _show(result, workers)
-    return max(map(_conclude, results), default=0)
+    else:
+        results = launch.supplement(name, settings, storage, options, workers, view, show)
+    # After the work: a reader that has gone away must not end it.
+    for found in shown:
+        print_json(found)
+    if dry_run and not as_json:
+        say("\nnothing was written")
+    for result in () if as_json else results:
+        _show(result, workers)
+    return _conclude(results)
 
 
-def _run(spec: "Spec", storage: str | None, workers: int | None, *, as_json: bool, quiet: bool) -> tuple[int, bool]:
-    """Run Phase 1; return the exit code, and whether the search has come to its own end."""
+def _phase1(spec: "Spec", storage: str | None, workers: int | None, *, as_json: bool) -> int:
+    result = _run(spec, storage, workers, as_json=as_json)
+    print_json(result.status.as_json()) if as_json else _show(result, workers)
+    return _conclude([result])
+
+
+def _both_phases(
+    spec: "Spec", options: "Phase2Options", storage: str | None, workers: int | None, *, as_json: bool
+) -> int:
+    """Run Phase 1 and, when it has come to its own end, Phase 2."""
     from hpo import launch
     from hpo.run_view import RunView
     from hpo.settings import load_settings
 
-    result = launch.run(spec, load_settings(), storage, workers, RunView(quiet=as_json))
+    result = _run(spec, storage, workers, as_json=as_json)
+    goes_on = result.status.study.ended and result.status.counts.complete > 0 and not result.interrupted
     if not as_json:
-        _show(result, workers)
-    elif not quiet:
+        _show(result, workers, last=not goes_on)
+    elif not goes_on:
         print_json(result.status.as_json())
-    return _conclude(result), result.status.study.ended
+    code = _conclude([result])
+    if goes_on:
+        launch.let_end(spec.name, load_settings(), storage, RunView(quiet=as_json))
+        return max(code, _phase2(spec.name, options, storage, workers, dry_run=False, as_json=as_json))
+    complain(f"Phase 2 was not begun, for {spec.name} {_why_not(result)}")
+    return code or 1
 
 
-def _show(result: "Result", workers: int | None) -> None:
+def _why_not(result: "Result") -> str:
+    """Return why Phase 2 can't follow, and what to type."""
+    study = result.status.study
+    if study.state.value == "stopped":
+        return f"is stopped: `hpo resume {study.name}`, then {_again()}"
+    if result.status.study.ended and not result.interrupted:
+        return f"has no complete trial: `hpo status {study.name} --failures` says why"
+    return f"has not ended: {_again()} goes on with it, and then with Phase 2"
+
+
+def _run(spec: "Spec", storage: str | None, workers: int | None, *, as_json: bool) -> "Result":
+    from hpo import launch
+    from hpo.run_view import RunView
+    from hpo.settings import load_settings
+
+    return launch.run(spec, load_settings(), storage, workers, RunView(quiet=as_json))
+
+
+def _show(result: "Result", workers: int | None, *, last: bool = True) -> None:
+    """Print how a study has ended; what to type next only where nothing follows by itself."""
     from hpo.run_view import print_results
     from studies.declaration import declare
     from studies.spec import Spec
 
     score_name = declare(Spec.model_validate(result.status.study.spec)).score_name
-    print_results(result.status, result.trials, score_name, next_steps=_next_steps(result, workers))
+    steps = _next_steps(result, workers) if last else []
+    print_results(result.status, result.trials, score_name, next_steps=steps)
 
 
-def _conclude(result: "Result") -> int:
-    """Say what went wrong; return the exit code."""
-    study = result.status.study
-    if result.interrupted:
+def _conclude(results: Sequence["Result"]) -> int:
+    """Say what went wrong, once for all studies of a run; return the exit code."""
+    if any(result.interrupted for result in results):
         complain(f"interrupted; the trials that had not ended wait again: {_again()} goes on where it was")
         return 130
-    if result.fault:
-        complain(f"a worker ended early: {one_line(result.fault)}")
+    for fault in dict.fromkeys(result.fault for result in results if result.fault):
+        complain(f"a worker ended early: {one_line(fault)}")
+    return max(map(_conclude_one, results), default=0)
+
+
+def _conclude_one(result: "Result") -> int:
+    study = result.status.study
     if result.status.counts.complete == 0 and study.state.value == "finished":
         complain(f"no trial has completed: `{program()} status {study.name} --failures` says why")
         return 1
     if result.fault and study.state.value == "running":
-        complain(f"the study is not done: {_again()} goes on where it was")
+        complain(f"{study.name} is not done: {_again()} goes on where it was")
         return 1
     return 0
 

@@ -36,17 +36,23 @@ def status(
 
     settings = load_settings()
     if watch:
+        if failures:
+            raise InputError("--watch shows how it stands now and --failures what has been: leave one of them out")
         if not 0.2 <= every < float("inf"):
             raise InputError(f"--every is a number of seconds from 0.2, not {every}: 2 is the default")
         looks = service.watch(settings, storage, study)
         return status_view.watch(looks, every, single=study is not None, as_json=json_output)
     found = service.status(settings, storage, study)
+    trials = {each.study.name: service.trials(settings, storage, each.study.name) for each in found if failures}
     if json_output:
-        print_json(found[0].as_json() if study else {"studies": [each.as_json() for each in found]})
+        shown = [each.as_json() for each in found]
+        for each in shown if failures else ():
+            each["failures"] = status_view.failures_json(trials[each["study"]])
+        print_json(shown[0] if study else {"studies": shown})
         return 0
     status_view.print_statuses(found)
-    for each in found if failures else ():
-        status_view.print_failures(service.trials(settings, storage, each.study.name))
+    for ended in trials.values():
+        status_view.print_failures(ended)
     if not found:
         say("no study yet: `hpo run quickstart` makes one")
     return 0
@@ -70,12 +76,14 @@ def metrics(
         once: Print them once instead.
     """
     from hpo import metrics as service
+    from hpo.dashboard import listen
     from hpo.settings import load_settings
 
+    settings = load_settings()
     if once:
-        text = service.metrics_text(load_settings(), storage)
+        text = service.metrics_text(settings, storage)
         print_json({"metrics": text}) if json_output else say(text.rstrip())
         return 0
-    if not 0 <= port < 65536:
-        raise InputError(f"--port is a number from 0 to 65535, not {port}: 9464 is the default")
-    return service.serve(load_settings(), storage, host, port, as_json=json_output)
+    listener = listen(host, port, default=9464)
+    with listener.socket:
+        return service.serve(settings, storage, listener, as_json=json_output)

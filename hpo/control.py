@@ -14,6 +14,7 @@ from hpo.records import (
     OpenWork,
     Origin,
     Outcome,
+    Pace,
     RepeatedFailure,
     StudyRecord,
     StudyState,
@@ -141,7 +142,7 @@ class Control:
         return [row["name"] for row in self._read("children", parent=parent)]
 
     def set_alert_thresholds(self, name: str, alerts: Mapping[str, Any]) -> None:
-        """Change when a study's status alerts."""
+        """Change when a study's status alerts, and that of the studies that supplement it."""
         with self.engine.begin() as connection:
             connection.execute(statement("set_alert_thresholds"), {"name": name, "alerts": json.dumps(alerts)})
 
@@ -293,8 +294,12 @@ class Control:
         """Return number and worker of every running trial."""
         return [(row.pop("number"), WorkerRecord(**row)) for row in self._read("holders", study=study)]
 
+    def pace(self, study: str) -> Pace:
+        """Return how many trials have ended lately, and in what time."""
+        return Pace(**self._read("pace", study=study)[0])
+
     def throughput(self, study: str, size_key: str) -> list[Throughput]:
-        """Return how many trials of every size have ended and how long they took."""
+        """Return how long ended trials of every size took."""
         return [Throughput(**row) for row in self._read("throughput", study=study, size_key=size_key)]
 
     def pending_sizes(self, study: str, size_key: str) -> dict[str, int]:

@@ -63,14 +63,16 @@ class Listener:
         return f"http://{f'[{here}]' if ':' in here else here}:{self.socket.getsockname()[1]}"
 
 
-def listen(host: str, port: int) -> Listener:
-    """Listen on a TCP port; port 0 takes a free one.
+def listen(host: str, port: int, default: int = 8080) -> Listener:
+    """Listen on a TCP port; port 0 takes a free one, and `default` is what the command takes by itself.
 
     Raises:
         InputError: the port is none or taken, or the host is not one of this machine.
     """
     if not 0 <= port <= 65535:
-        raise InputError(f"--port is a number from 0 to 65535, not {port}: leave it out for 8080, 0 takes a free one")
+        raise InputError(
+            f"--port is a number from 0 to 65535, not {port}: leave it out for {default}, 0 takes a free one"
+        )
     if not host.strip():
         raise InputError(f"--host is a name or an address of this machine, not {host!r}: leave it out for 127.0.0.1")
     try:

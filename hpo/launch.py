@@ -1,6 +1,7 @@
 """Starting work: Phase 1, Phase 2, a worker, a fleet. What only looks or steers is in `hpo.app`."""
 
 import math
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -28,6 +29,8 @@ from studies.spaces import describe
 from studies.spec import Spec
 
 _LOOK_SECONDS = 0.5
+# How often to look for trials that workers elsewhere have.
+_OTHERS_SECONDS = 5.0
 _PRELOAD_SERVICE = "hpo.preload"
 
 
@@ -111,6 +114,15 @@ def supplement(
             rows = [_supplement_row(service.control, spec, history) for spec, history in planned.studies]
             show(planned, rows)
             return _work_on(service, server, made, workers, storage_url, view)
+
+
+def let_end(name: str, settings: Settings, storage_url: str | None, view: RunView) -> None:
+    """Wait for the trials of a study that has ended which workers elsewhere still run."""
+    with open_existing(settings, storage_url, name) as service, view.working("waiting for trials of other workers"):
+        claims = service.claims(name)
+        while service.control.counts(name).running:
+            claims.settle()
+            time.sleep(min(settings.poll_seconds, _OTHERS_SECONDS))
 
 
 def _make_supplements(
@@ -303,7 +315,7 @@ def _opening_line(study: StudyRecord, service: Service, options: WorkerOptions, 
     where = "the embedded Postgres" if storage.embedded else masked(storage.url)
     forced = len(declare(Spec.model_validate(study.spec)).forced)
     return (
-        f"{study.name}: at most {study.cap} trials, {forced} of them forced; "
+        f"{study.name}: at most {count(study.cap, 'trial')}, {forced} of them forced; "
         f"{count(size, 'worker')} with {count(options.threads, 'thread')} each; stored in {where}"
     )
 

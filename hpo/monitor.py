@@ -2,13 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
 from typing import Any
 
-from hpo.alerts import Facts, find_alerts
+from hpo.alerts import Facts, Finding, find_alerts
 from hpo.control import Control
 from hpo.presence import is_dead
-from hpo.records import Counts, StudyRecord, StudyState, Throughput, TrialRecord, TrialState, WorkerRecord
+from hpo.records import Counts, Pace, StudyRecord, StudyState, Throughput, TrialRecord, TrialState, WorkerRecord
 from studies.spec import AlertSpec
 
 _HOUR = 3600.0
@@ -26,12 +25,11 @@ class Status:
     trials_per_hour: float | None
     eta_seconds: float | None
     workers: tuple[WorkerRecord, ...]
-    alerts: tuple[str, ...]
+    alerts: tuple[Finding, ...]
 
     def as_json(self) -> dict[str, Any]:
         """Return the object that `hpo status --json` prints."""
         trials = asdict(self.counts)
-        best = self.best
         return {
             "study": self.study.name,
             "phase": self.study.phase,
@@ -40,32 +38,34 @@ class Status:
             "evidence": dict(self.study.evidence),
             "trials": trials,
             "forced_open": list(self.forced_open),
-            "best": {"number": best.number, "score": best.score, "params": dict(best.params)} if best else None,
+            "best": _best_json(self.best) if self.best else None,
             "baseline": self.study.prepared.get("sizes", {}).get("baseline"),
             "trials_per_hour": self.trials_per_hour,
             "eta_seconds": self.eta_seconds,
             "workers": [_worker_json(worker) for worker in self.workers],
-            "alerts": list(self.alerts),
+            "alerts": [alert.text for alert in self.alerts],
         }
 
 
 def read_status(control: Control, study: StudyRecord, size_key: str, lost_after_seconds: float) -> Status:
     """Return the status of a study, counted by the database."""
-    counts = control.counts(study.name)
-    throughput = control.throughput(study.name, size_key)
-    workers = [w for w in control.workers() if w.trial is None or w.trial[0] == study.name]
-    living = [worker for worker in workers if not is_dead(worker, lost_after_seconds)]
+    counts, is_running = control.counts(study.name), study.state is StudyState.RUNNING
+    everybody = control.workers()
+    living = [worker for worker in everybody if not is_dead(worker, lost_after_seconds)]
+    own = [worker for worker in everybody if _works_on(worker, study)]
+    workers = tuple(worker for worker in living if worker in own)
     best = control.best(study.name, study.spec.get("direction", "maximize"))
-    is_running, rate = study.state is StudyState.RUNNING, _trials_per_hour(throughput)
-    thresholds = AlertSpec.model_validate(study.spec.get("alerts", {}))
+    thresholds, pace = AlertSpec.model_validate(study.spec.get("alerts", {})), control.pace(study.name)
     facts = Facts(
         study=study,
         thresholds=thresholds,
         counts=counts,
         best=best,
-        trials_per_hour=rate,
-        # Those without a trial concern a study for as long as it has work for them.
-        workers=[worker for worker in workers if worker.trial or is_running],
+        trials_per_hour=_trials_per_hour(pace, is_running=is_running),
+        running_seconds=pace.since_change,
+        workers=own,
+        living=living,
+        attended=bool(workers) or any(_takes(worker, study.name) for worker in living),
         failures=control.repeated_failures(study.name, thresholds.repeated_failures),
         raised=control.recent_alerts() if is_running else (),
         lost_after_seconds=lost_after_seconds,
@@ -75,11 +75,31 @@ def read_status(control: Control, study: StudyRecord, size_key: str, lost_after_
         counts=counts,
         best=best,
         forced_open=tuple(control.open_designs(study.name)),
-        trials_per_hour=rate,
-        eta_seconds=_eta(control, study, counts, throughput, size_key, len(living)) if is_running else 0.0,
-        workers=tuple(worker for worker in living if worker.trial or is_running),
+        trials_per_hour=facts.trials_per_hour,
+        eta_seconds=_eta(control, study, counts, size_key, len(workers)) if is_running else 0.0,
+        workers=workers,
         alerts=find_alerts(facts),
     )
+
+
+def _works_on(worker: WorkerRecord, study: StudyRecord) -> bool:
+    """Whether it has a trial of the study, or waits for one."""
+    if worker.trial is not None:
+        return worker.trial[0] == study.name
+    return study.state is StudyState.RUNNING and _takes(worker, study.name)
+
+
+def _takes(worker: WorkerRecord, name: str) -> bool:
+    """Whether it was started for this study or for any."""
+    only = worker.vitals.get("studies")
+    return not only or name in only
+
+
+def _best_json(best: TrialRecord) -> dict[str, Any]:
+    """Return the best trial; what is searched by its logarithm also as what it is."""
+    plain = [name.removesuffix("_log2") for name in best.params if name.endswith("_log2")]
+    params = {**best.params, **{name: best.attributes[name] for name in plain if name in best.attributes}}
+    return {"number": best.number, "score": best.score, "params": params}
 
 
 def _worker_json(worker: WorkerRecord) -> dict[str, Any]:
@@ -94,43 +114,41 @@ def _worker_json(worker: WorkerRecord) -> dict[str, Any]:
     }
 
 
-def _trials_per_hour(throughput: Sequence[Throughput]) -> float | None:
-    """Return trials ended in the last hour, or since the first began where that is less than an hour ago."""
-    if not throughput:
+def _trials_per_hour(pace: Pace, *, is_running: bool) -> float | None:
+    """Return the trials that ended an hour; None where that can't be told yet."""
+    if pace.seconds is None or (pace.ended == 0 and is_running and pace.seconds < _HOUR):
         return None
-    running_for = (datetime.now(UTC) - min(item.first_start for item in throughput)).total_seconds()
-    hours = min(_HOUR, max(running_for, 1.0)) / _HOUR
-    return round(sum(item.last_hour for item in throughput) / hours, 2)
+    return round(pace.ended * _HOUR / max(pace.seconds, 1.0), 2)
 
 
-def _eta(
-    control: Control,
-    study: StudyRecord,
-    counts: Counts,
-    throughput: Sequence[Throughput],
-    size_key: str,
-    workers: int,
-) -> float | None:
-    """Return the seconds until the cap is used: every size by its own duration, the longest trial at the least."""
-    seconds = _seconds_by_size(throughput, study.prepared, size_key)
-    if not seconds:
+def _eta(control: Control, study: StudyRecord, counts: Counts, size_key: str, workers: int) -> float | None:
+    """Return the seconds until the cap is used: every size by its own duration, the longest trial at the least.
+
+    None where nobody works on it, or nothing is known yet.
+    """
+    if not counts.has_work:
+        return 0.0
+    seconds = _seconds_by_size(control.throughput(study.name, size_key), study.prepared, size_key)
+    if not seconds or workers == 0:
         return None
     average = sum(seconds.values()) / len(seconds)
-    pending = control.pending_sizes(study.name, size_key)
     running = control.elapsed_of_running(study.name, size_key)
     left_of_running = [max(0.0, seconds.get(size, average) - elapsed) for size, elapsed in running]
-    waiting = dict(pending)
+    waiting = control.pending_sizes(study.name, size_key)
     for size, _ in running:
         waiting[size] = waiting.get(size, 1) - 1
     left_of_waiting = [seconds.get(size, average) for size, count in waiting.items() if count > 0]
     total = sum(left_of_running) + sum(seconds.get(size, average) * max(0, n) for size, n in waiting.items())
     total += max(0, counts.cap - counts.used) * average
-    return max(total / max(1, workers), *left_of_running, *left_of_waiting, 0.0)
+    return max(total / workers, *left_of_running, *left_of_waiting, 0.0)
 
 
 def _seconds_by_size(throughput: Sequence[Throughput], prepared: Mapping[str, Any], size_key: str) -> dict[str, float]:
-    """Return the duration of a trial of each size: measured, or by its operations where none has ended yet."""
-    measured = {item.size: item.mean_seconds for item in throughput if item.mean_seconds is not None}
+    """Return the duration of a trial of each size: measured, or by its operations where none has ended yet.
+
+    Sizes are texts, as the database has them: of Phase 2 they are numbers elsewhere.
+    """
+    measured = {item.size: item.mean_seconds for item in throughput}
     flops = _flops_by_size(prepared, size_key)
     known = [size for size in measured if flops.get(size)]
     if not known:
@@ -143,7 +161,7 @@ def _flops_by_size(prepared: Mapping[str, Any], size_key: str) -> dict[str, floa
     amounts: dict[str, list[float]] = {}
     for rule in prepared.get("derived", ()):
         if "flops" in rule["values"]:
-            amounts.setdefault(rule["when"][size_key], []).append(rule["values"]["flops"])
+            amounts.setdefault(str(rule["when"][size_key]), []).append(rule["values"]["flops"])
     return {size: sum(values) / len(values) for size, values in amounts.items()}
 
 

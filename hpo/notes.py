@@ -2,23 +2,24 @@
 
 from collections.abc import Iterator, Sequence
 
-from hpo.records import Counts, StudyRecord, StudyState
+from hpo.output import count
+from hpo.records import StudyRecord, StudyState
 
 
-def note_text(study: StudyRecord, counts: Counts, children: Sequence[str]) -> str:
-    """Return the note in Markdown; it holds nothing that changes while the study runs."""
-    return "\n".join(_paragraphs(study, counts, children)) + "\n"
+def note_text(study: StudyRecord, children: Sequence[str]) -> str:
+    """Return the note in Markdown.
+
+    It holds nothing that changes while the study runs, nor after a stop or a convergence, when trials still end.
+    """
+    return "\n".join(_paragraphs(study, children)) + "\n"
 
 
-def _paragraphs(study: StudyRecord, counts: Counts, children: Sequence[str]) -> Iterator[str]:
+def _paragraphs(study: StudyRecord, children: Sequence[str]) -> Iterator[str]:
     yield _what_it_is(study)
     yield ""
     reason = f": {study.reason}" if study.reason else ""
     yield f"**{study.state.value.capitalize()}**{reason}."
-    if study.state is StudyState.RUNNING:
-        yield f"The cap is {study.cap} trials; `hpo status {study.name}` counts them."
-    else:
-        yield f"Of {counts.cap} trials, {counts.complete} are complete and {counts.failed} failed for good."
+    yield f"The cap is {count(study.cap, 'trial')}; `hpo status {study.name}` counts them."
     if children:
         yield ""
         yield f"Phase 2 goes on in {', '.join(f'`{name}`' for name in children)}."
@@ -33,12 +34,14 @@ def _what_it_is(study: StudyRecord) -> str:
     budgets = ", ".join(study.spec.get("budgets", ()))
     around = study.spec.get("supplementary")
     if study.phase == 1 or not around:
-        return f"**Phase 1** over the budgets {budgets}: the forced configurations first, then TPE, until it converges."
+        order = "the forced configurations first, then TPE" if study.spec.get("forced_extremes", True) else "TPE"
+        until = "until its cap is used" if study.convergence_off else "until it converges"
+        return f"**Phase 1** over the budgets {budgets}: {order}, {until}."
     return (
         f"**Phase 2** of `{study.parent}` at the budget {budgets}, around its trial {around['trial']}: "
         "the corners first, then TPE. "
         + (
-            f"{len(study.history)} trials of Phase 1 are shown as history; they do not count."
+            f"Shown as history, which does not count: {count(len(study.history), 'trial')} of Phase 1."
             if study.history
             else "No trial of Phase 1 lies inside the ranges of Phase 2, so none is shown as history."
         )

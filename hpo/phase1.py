@@ -81,7 +81,7 @@ def _make(
     declaration = declare(spec)
     study = _optuna_study(storage, spec)
     import_history(study, history, declaration.space)
-    trials = [_forced_trial(design, spec, prepared) for design in declaration.forced]
+    trials = [_forced_trial(design, spec, prepared, history) for design in declaration.forced]
     present = _numbers_by_slot(study)
     for trial in trials:
         if trial.slot not in present:
@@ -133,7 +133,9 @@ def _numbers_by_slot(study: optuna.Study) -> dict[int, int]:
     }
 
 
-def _forced_trial(design: Design, spec: Spec, prepared: Prepared) -> TrialRecord:
+def _forced_trial(design: Design, spec: Spec, prepared: Prepared, history: Sequence[Mapping[str, Any]]) -> TrialRecord:
+    # A seed that an equal configuration of the history has not had.
+    repeats = design.repeats + sum(entry["params"] == design.params for entry in history)
     return TrialRecord(
         number=-1,
         # The slot of a forced trial of Phase 1 is its design id.
@@ -142,7 +144,7 @@ def _forced_trial(design: Design, spec: Spec, prepared: Prepared) -> TrialRecord
         attempt=1,
         origin=Origin.FORCED,
         params=design.params,
-        seed=spec.seed + design.repeats,
+        seed=spec.seed + repeats,
         state=TrialState.WAITING,
         design_id=str(design.id),
         attributes={"design": design.name, "group": design.group, **derive(design.params, prepared.derived)},

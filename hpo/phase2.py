@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from budgets.errors import InputError
 from hpo.control import Control
 from hpo.errors import StorageError
+from hpo.output import count
 from hpo.records import StudyRecord, StudyState, TrialRecord, TrialState
 from studies.declaration import declare, history, supplement
 from studies.spec import Spec, phase2_name
@@ -20,6 +21,7 @@ from studies.spec import Spec, phase2_name
 RankBy = Literal["mean", "best"]
 # The best of many trials is lucky; the mean of three is less so.
 _COMPARED = 3
+_DEFAULT_CAP = 25
 
 
 @dataclass(frozen=True)
@@ -27,18 +29,23 @@ class Phase2Options:
     """What `hpo phase2` is asked for.
 
     Attributes:
-        trials: the cap of each study, corners included.
+        trials: the cap of each study, corners included; None is 25, and leaves that of a stored study as it is.
         top_budgets: how many budgets are taken from the top of the ranking.
         param_budgets: these budgets instead, whatever their rank.
-        rank_by: `mean` of a budget's three best configurations, or `best` alone.
+        rank_by: `mean` of a budget's three best configurations, or its `best` single score.
         force: also before Phase 1 has ended by itself.
     """
 
-    trials: int = 25
+    trials: int | None = None
     top_budgets: int = 2
     param_budgets: tuple[str, ...] = ()
     rank_by: RankBy = "mean"
     force: bool = False
+
+    @property
+    def cap(self) -> int:
+        """The cap of a study that is made now."""
+        return _DEFAULT_CAP if self.trials is None else self.trials
 
 
 @dataclass(frozen=True)
@@ -71,26 +78,46 @@ class RankedBudget:
 
 @dataclass(frozen=True)
 class Phase2Plan:
-    """What Phase 2 of a study is: its budgets, ranked, and a specification with its history for each one taken."""
+    """What Phase 2 of a study is.
+
+    Attributes:
+        ranking: of all budgets of Phase 1.
+        top_budgets: those taken.
+        studies: a specification with its history for each of them.
+        existing: the names of those that were stored already.
+    """
 
     ranking: tuple[RankedBudget, ...]
     top_budgets: tuple[str, ...]
     studies: tuple[tuple[Spec, Sequence[Mapping[str, Any]]], ...]
+    existing: frozenset[str]
 
 
 def plan_phase2(control: Control, study: StudyRecord, options: Phase2Options) -> Phase2Plan:
     """Return what Phase 2 of this study is; a study of it that exists already stays as it is.
 
+    Before Phase 1 has ended, and without force, only what exists already may be gone on with.
+
     Raises:
         InputError: Phase 1 has not ended, a budget has no complete trial, or the options forbid each other.
     """
-    _check(study, options)
+    if study.phase != 1:
+        raise StorageError(
+            f"Phase 2 supplements a study of Phase 1, and {study.name} is of Phase 2: name {study.parent}"
+        )
     spec, trials = Spec.model_validate(study.spec), control.trials(study.name)
+    check_options(spec, options)
+    existing = frozenset(control.children(study.name))
     complete = [trial for trial in trials if trial.state is TrialState.COMPLETE]
     ranking = rank_budgets(spec, complete, options.rank_by)
-    taken = _taken(spec, ranking, options)
-    plans = tuple(_plan_one(control, spec, ranked, complete, options.trials) for ranked in taken)
-    return Phase2Plan(ranking, tuple(ranked.budget for ranked in taken), plans)
+    obstacle = "" if options.force else _obstacle(study, trials)
+    if obstacle:
+        stored = [each for each in ranking if phase2_name(spec.name, each.budget) in existing]
+        if not _cover(stored, options):
+            raise StorageError(obstacle)
+    taken = _taken(spec, stored if obstacle else ranking, options)
+    plans = tuple(_plan_one(control, spec, ranked, complete, options.cap) for ranked in taken)
+    return Phase2Plan(ranking, tuple(ranked.budget for ranked in taken), plans, existing)
 
 
 def rank_budgets(spec: Spec, complete: Sequence[TrialRecord], rank_by: RankBy) -> tuple[RankedBudget, ...]:
@@ -114,36 +141,52 @@ def _ranked(spec: Spec, budget: str, complete: Sequence[TrialRecord], rank_by: R
     scores = sorted(map(fmean, groups.values()), reverse=spec.direction == "maximize")[:_COMPARED]
     choose = max if spec.direction == "maximize" else min
     best = choose(own, key=lambda trial: trial.score or 0.0) if own else None
-    value = (fmean(scores) if rank_by == "mean" else scores[0]) if scores else None
+    value = (fmean(scores) if rank_by == "mean" else best.score) if best else None
     return RankedBudget(budget, value, tuple(scores), len(own), best)
 
 
-def _check(study: StudyRecord, options: Phase2Options) -> None:
-    name = study.name
-    if study.phase != 1:
-        raise StorageError(f"Phase 2 supplements a study of Phase 1, and {name} is of Phase 2: name {study.parent}")
+def check_options(spec: Spec, options: Phase2Options) -> None:
+    """Raise InputError for what no trial of Phase 1 could make right: so it can be said before one is run."""
     if options.top_budgets < 1:
         raise InputError(f"--top-budgets is 1 or more, not {options.top_budgets}: 2 is the default")
-    if options.trials < 1:
-        raise InputError(f"--trials is 1 or more, not {options.trials}: 25 is the default")
-    if options.force or study.ended:
-        return
+    if options.cap < 1:
+        raise InputError(f"--trials is 1 or more, not {options.cap}: {_DEFAULT_CAP} is the default")
+    unknown = [budget for budget in options.param_budgets if budget not in spec.budgets]
+    if unknown:
+        raise InputError(
+            f"--param-budget names a budget of study {spec.name}, not {unknown[0]!r}: "
+            f"choose among {', '.join(spec.budgets)}"
+        )
+
+
+def _obstacle(study: StudyRecord, trials: Sequence[TrialRecord]) -> str:
+    """Return why Phase 2 would begin too early, or nothing.
+
+    A trial that waits in a study that has ended is never given out: only the running ones are waited for.
+    """
+    name, running = study.name, sum(trial.state is TrialState.RUNNING for trial in trials)
+    forced = "or use --force to rank the budgets by what is there"
+    if study.ended and running:
+        return (
+            f"Phase 2 begins when all trials of Phase 1 have ended, and {count(running, 'trial')} of {name} "
+            f"{'is' if running == 1 else 'are'} under way: wait until `hpo status {name}` shows none running, {forced}"
+        )
+    if study.ended:
+        return ""
     remedy = f"`hpo resume {name}` and let it end" if study.state is StudyState.STOPPED else "let it end"
-    raise StorageError(
-        f"Phase 2 begins when Phase 1 has ended, and {name} is {study.state.value}: {remedy}, or use --force "
-        "to rank the budgets by what is there"
-    )
+    return f"Phase 2 begins when Phase 1 has ended, and {name} is {study.state.value}: {remedy}, {forced}"
+
+
+def _cover(stored: Sequence[RankedBudget], options: Phase2Options) -> bool:
+    """Whether everything that is asked for has been made before."""
+    if options.param_budgets:
+        return set(options.param_budgets) <= {ranked.budget for ranked in stored}
+    return len(stored) >= options.top_budgets
 
 
 def _taken(spec: Spec, ranking: Sequence[RankedBudget], options: Phase2Options) -> list[RankedBudget]:
     by_budget = {ranked.budget: ranked for ranked in ranking}
     if options.param_budgets:
-        unknown = [budget for budget in options.param_budgets if budget not in by_budget]
-        if unknown:
-            raise InputError(
-                f"--param-budget names a budget of study {spec.name}, not {unknown[0]!r}: "
-                f"choose among {', '.join(spec.budgets)}"
-            )
         taken = [by_budget[budget] for budget in dict.fromkeys(options.param_budgets)]
     else:
         taken = [ranked for ranked in ranking[: options.top_budgets] if ranked.best is not None]
@@ -166,7 +209,8 @@ def _plan_one(
 ) -> tuple[Spec, Sequence[Mapping[str, Any]]]:
     stored = control.study(phase2_name(spec.name, ranked.budget))
     if stored is not None:
-        return Spec.model_validate(stored.spec), stored.history
+        # What is alerted of is no part of what is searched, and follows Phase 1.
+        return Spec.model_validate({**stored.spec, "alerts": spec.alerts}), stored.history
     assert ranked.best is not None
     try:
         made = supplement(spec, ranked.budget, ranked.best, trials)
@@ -188,8 +232,8 @@ def ranking_lines(plan: Phase2Plan, rank_by: RankBy) -> Iterator[str]:
             continue
         scores = ", ".join(f"{score:.4f}" for score in ranked.scores)
         few = f", under {_COMPARED} configurations" if len(ranked.scores) < _COMPARED else ""
-        what = "mean" if rank_by == "mean" else "best"
+        value = f"mean {ranked.value:.4f} of {scores}" if rank_by == "mean" else f"best {ranked.value:.4f}"
         yield (
-            f"{taken} {place}. {ranked.budget}: {what} {ranked.value:.4f} of {scores} "
+            f"{taken} {place}. {ranked.budget}: {value} "
             f"(best: trial {ranked.best.number}, complete: {ranked.complete}{few})"
         )

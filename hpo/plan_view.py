@@ -6,6 +6,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from hpo.output import count
 from hpo.phase2 import Phase2Options, Phase2Plan, ranking_lines
 
 
@@ -14,7 +15,7 @@ def print_plan(plan: Mapping[str, Any]) -> None:
     console = Console(highlight=False)
     for notice in plan["notices"]:
         Console(stderr=True, highlight=False).print(f"notice: {notice}", style="yellow", markup=False)
-    console.print(f"study {plan['study']}: at most {plan['cap']} trials, {len(plan['forced'])} of them forced")
+    console.print(f"study {plan['study']}: at most {count(plan['cap'], 'trial')}, {len(plan['forced'])} of them forced")
     if plan["data"]:
         console.print(_data_line(plan["data"]))
     if plan["forced"]:
@@ -37,16 +38,22 @@ def print_phase2(
     for line in ranking_lines(plan, options.rank_by):
         console.print(line, markup=False)
     for row in rows:
-        state = "made" if made else "there already" if row["exists"] else "to be made"
+        there = row["name"] in plan.existing
+        state = "there already" if there else "made" if made else "to be made"
         console.print(f"\n{row['name']}, {state}", style="bold", markup=False)
-        console.print(f"at most {row['cap']} trials, these {len(row['forced'])} corners first; {_history(row)}")
+        if there and options.trials not in {None, row["cap"]}:
+            remedy = f"`hpo resume {row['name']} --trials {options.trials}`"
+            console.print(f"its cap stays {row['cap']}: {remedy}", markup=False, soft_wrap=True)
+        console.print(
+            f"at most {count(row['cap'], 'trial')}, these {len(row['forced'])} corners first; {_history(row)}"
+        )
         console.print(_corner_table(row["forced"]))
 
 
 def _history(row: Mapping[str, Any]) -> str:
     if row["imported"] == 0:
         return "no trial of Phase 1 lies in its ranges"
-    return f"history: {row['imported']} trials of Phase 1"
+    return f"history: {count(row['imported'], 'trial')} of Phase 1"
 
 
 def _corner_table(rows: Sequence[Mapping[str, Any]]) -> Table:

@@ -212,21 +212,39 @@ class Counts:
         """Slots of the cap that are taken."""
         return self.complete + self.running + self.waiting + self.pruned + self.failed
 
+    @property
+    def has_work(self) -> bool:
+        """Whether a trial has not ended, or may still begin."""
+        return self.used < self.cap or self.running + self.waiting > 0
+
 
 @dataclass(frozen=True)
 class Throughput:
-    """Ended trials and how long they took, by the parameter that decides the cost."""
+    """How long ended trials took, by the parameter that decides the cost."""
 
     size: str
-    ended: int
     mean_seconds: float
-    last_hour: int
-    first_start: datetime
+
+
+@dataclass(frozen=True)
+class Pace:
+    """How many trials have ended, and within how many seconds: the last hour, or less where it began within that.
+
+    Of a running study this counts from when it was last set running; of one that has ended, back from its last end.
+    """
+
+    since_change: float
+    ended: int
+    seconds: float | None
 
 
 @dataclass(frozen=True)
 class RepeatedFailure:
-    """Trials that ended badly for one and the same reason."""
+    """Trials that ended badly with one cause; failed ones also with one reason, numbers in it aside.
+
+    Attributes:
+        reason: what the latest of them said last.
+    """
 
     cause: str
     reason: str

@@ -15,10 +15,14 @@ from rich.text import Text
 
 from budgets import format_budget
 from hpo.monitor import Status, top_trials
+from hpo.output import count
 from hpo.records import TrialRecord, TrialState
 from hpo.status_view import best_score, interval, summary, time_to_go, trial_name
 
 _TOP = 10
+_PHASE1_COLUMNS = ("drop", "lr", "decay", "params")
+_PHASE2_COLUMNS = ("heads", "batch", "lr", "decay")
+_DIMENSIONS = {"n_heads": "heads", "learning_rate": "lr", "weight_decay": "decay", "effective_batch": "batch"}
 Look = Callable[[], Sequence[Status]]
 TrialsOf = Callable[[str], Sequence[TrialRecord]]
 
@@ -95,7 +99,7 @@ def progress(status: Status, score_name: str) -> Group:
     head.add_row(
         Text(status.study.name, style="bold"),
         ProgressBar(total=counts.cap, completed=counts.complete, width=24),
-        f"{counts.complete}/{counts.cap} trials",
+        f"{counts.complete}/{count(counts.cap, 'trial')}",
         time_to_go(status),
     )
     lines = [Text(f"best {score_name} {best_score(status)}")]
@@ -108,13 +112,16 @@ def progress(status: Status, score_name: str) -> Group:
 
 def results_table(trials: Sequence[TrialRecord], direction: str) -> Table:
     """Return the best trials as a table of at most 80 columns."""
+    best = top_trials(trials, direction, _TOP)
+    # Phase 2 keeps dropout and size fixed, and searches heads and batch.
+    columns = _PHASE2_COLUMNS if any("n_heads_log2" in trial.params for trial in best) else _PHASE1_COLUMNS
     table = Table(box=None, header_style="bold", pad_edge=False)
     for name in ("#", "configuration"):
         table.add_column(name, no_wrap=True)
-    for name in ("score", "95 %", "drop", "lr", "decay", "params", "s"):
+    for name in ("score", "95 %", *columns, "s"):
         table.add_column(name, justify="right", no_wrap=True)
-    for trial in top_trials(trials, direction, _TOP):
-        table.add_row(*_row(trial))
+    for trial in best:
+        table.add_row(*_row(trial, columns))
     return table
 
 
@@ -143,7 +150,9 @@ def _print_baseline(console: Console, status: Status) -> None:
         return
     console.print(f"\nto beat: {baseline['name']},", markup=False)
     console.print(f"         {baseline['score']:.4f} ({baseline['low']:.3f} – {baseline['high']:.3f})")
-    console.print(f"the best of {status.counts.complete} trials, each at its best look: expect less on new data")
+    console.print(
+        f"the best of {count(status.counts.complete, 'trial')}, each at its best look: expect less on new data"
+    )
 
 
 def _order_is_open(status: Status, trials: Sequence[TrialRecord]) -> list[str]:
@@ -158,21 +167,33 @@ def _order_is_open(status: Status, trials: Sequence[TrialRecord]) -> list[str]:
     return [f"scores inside its interval: {len(inside)} of {len(others)} others, so their order is not settled"]
 
 
-def _row(trial: TrialRecord) -> list[str]:
+def _row(trial: TrialRecord, columns: Sequence[str]) -> list[str]:
     # What Phase 2 keeps fixed is among the attributes.
     attributes, params = trial.attributes, {**trial.attributes, **trial.params}
     size = attributes.get("exact_params")
+    cells = {
+        "drop": _short(params.get("dropout")),
+        "lr": _short(params.get("learning_rate")),
+        "decay": _short(params.get("weight_decay")),
+        "params": format_budget(round(size, -4)) if isinstance(size, int) and size > 0 else "–",
+        "heads": str(params.get("n_heads", "–")),
+        "batch": str(params.get("effective_batch", "–")),
+    }
     return [
         str(trial.number),
-        trial_name(trial) + ("*" if attributes.get("collapsed") else ""),
+        (trial_name(trial) if columns is _PHASE1_COLUMNS else _corner_name(trial))
+        + ("*" if attributes.get("collapsed") else ""),
         f"{trial.score:.4f}",
         interval(trial, "–") or "–",
-        _short(params.get("dropout")),
-        _short(params.get("learning_rate")),
-        _short(params.get("weight_decay")),
-        format_budget(round(size, -4)) if isinstance(size, int) and size > 0 else "–",
+        *(cells[name] for name in columns),
         f"{trial.seconds or 0:.0f}",
     ]
+
+
+def _corner_name(trial: TrialRecord) -> str:
+    """Return what a trial of Phase 2 is called beside its heads and batch, its dimension as the columns have it."""
+    dimension, equals, value = str(trial.attributes.get("design") or trial.origin.value).partition("=")
+    return f"{_DIMENSIONS.get(dimension, dimension)}{equals}{value}"
 
 
 def _short(value: Any) -> str:  # noqa: ANN401  a parameter of any kind

@@ -3,6 +3,7 @@
 import json
 import time
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -10,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from hpo.monitor import Status
+from hpo.output import count
 from hpo.records import StudyState, TrialRecord, TrialState, WorkerRecord
 
 _WORKER_COLUMNS = ("trial", "worker", "its trial", "GPU", "last beat")
@@ -24,36 +26,56 @@ def print_statuses(statuses: Sequence[Status]) -> None:
 
 def watch(looks: Iterator[list[Status] | None], every: float, *, single: bool, as_json: bool) -> int:
     """Show one look after the other until Ctrl-C; None is a database that is away. Returns the exit code."""
-    if as_json:
-        for found in looks:
-            if found is not None:
-                shown = [status.as_json() for status in found]
-                print(json.dumps(shown[0] if single else {"studies": shown}), flush=True)  # noqa: T201
-            time.sleep(every)
-    with Live(console=Console(highlight=False), auto_refresh=False, screen=False) as live:
-        try:
-            for found in looks:
-                live.update(_screen(found), refresh=True)
-                time.sleep(every)
-        except KeyboardInterrupt:
-            return 0
+    console = Console(highlight=False)
+    try:
+        if as_json:
+            for found in _paced(looks, every):
+                if found is not None:
+                    shown = [status.as_json() for status in found]
+                    print(json.dumps(shown[0] if single else {"studies": shown}), flush=True)  # noqa: T201
+        elif console.is_terminal:
+            with Live(console=console, auto_refresh=False, screen=False) as live:
+                for found in _paced(looks, every):
+                    live.update(_screen(found, single=single), refresh=True)
+        else:
+            for found in _paced(looks, every):
+                console.print(_screen(found, single=single), "")
+    except KeyboardInterrupt:
+        pass
     return 0
 
 
-def _screen(found: list[Status] | None) -> Group:
+def _paced(looks: Iterator[list[Status] | None], every: float) -> Iterator[list[Status] | None]:
+    for found in looks:
+        yield found
+        time.sleep(every)
+
+
+def _screen(found: list[Status] | None, *, single: bool) -> Group:
+    """Return one look: running studies first, those that have ended a line each, so that a screen holds them."""
     if found is None:
         return Group(Text("the database is away; waiting for it", style="yellow"))
     if not found:
         return Group(Text("no study yet: `hpo run quickstart` makes one"))
-    return Group(*(status_block(status) for status in found), Text(time.strftime("%H:%M:%S, Ctrl-C ends it"), "dim"))
+    full = [status for status in found if single or status.study.state is StudyState.RUNNING]
+    ended = [status for status in found if status not in full]
+    when = Text(time.strftime("%H:%M:%S, Ctrl-C ends it"), "dim")
+    return Group(when, *map(status_block, full), *(Text(_one_line(status), no_wrap=True) for status in ended))
+
+
+def _one_line(status: Status) -> str:
+    counts = status.counts
+    alerts = f", {count(len(status.alerts), 'alert')}" if status.alerts else ""
+    done = f"{status.study.name}: {status.study.state.value}, {counts.complete} of {counts.cap} complete"
+    return f"{done}, best {best_score(status)}{alerts}"
 
 
 def status_block(status: Status) -> Group:
-    """Return a study's counts, best, time to go, workers and alerts."""
+    """Return a study's counts, best, time to go, alerts and workers."""
     lines = [Text(line, style="bold" if number == 0 else "") for number, line in enumerate(summary(status))]
-    alerts = [Text(f"alert: {alert}", style="yellow") for alert in status.alerts]
+    alerts = [Text(f"alert: {alert.text}", style="yellow") for alert in status.alerts]
     workers = [_workers_table(status.workers)] if status.workers else []
-    return Group(*lines, *workers, *alerts)
+    return Group(*lines, *alerts, *workers)
 
 
 def _workers_table(workers: Sequence[WorkerRecord]) -> Table:
@@ -81,7 +103,7 @@ def _mib(value: object) -> str:
 def summary(status: Status) -> list[str]:
     """Return a few lines on where a study stands, its alerts left out."""
     counts, study = status.counts, status.study
-    parts = [f"{counts.complete} of {counts.cap} trials complete"]
+    parts = [f"{counts.complete} of {count(counts.cap, 'trial')} complete"]
     others = {
         "running": counts.running,
         "waiting": counts.waiting,
@@ -106,8 +128,9 @@ def summary(status: Status) -> list[str]:
 def trial_name(trial: TrialRecord) -> str:
     """Return what a trial is called on a line: its design, or what sets it apart."""
     attributes = trial.attributes
-    if "n_heads_log2" in trial.params and not attributes.get("design"):
-        return f"heads {attributes.get('n_heads')} batch {attributes.get('effective_batch')}"
+    if "n_heads_log2" in trial.params:
+        corner = f"{attributes['design']}, " if attributes.get("design") else ""
+        return f"{corner}heads {attributes.get('n_heads')} batch {attributes.get('effective_batch')}"
     return str(attributes.get("design") or attributes.get("shape") or "–")
 
 
@@ -130,10 +153,26 @@ def time_to_go(status: Status) -> str:
     if status.study.state is not StudyState.RUNNING:
         return status.study.state.value
     if status.eta_seconds is None:
-        return "time to go: not known yet"
+        return "time to go: not known yet" if status.workers else "nobody works on it"
     minutes, seconds = divmod(round(max(0.0, status.eta_seconds)), 60)
     hours, minutes = divmod(minutes, 60)
     return f"about {hours}:{minutes:02}:{seconds:02} to go"
+
+
+def failures_json(trials: Sequence[TrialRecord]) -> list[dict[str, Any]]:
+    """Return why trials failed or were run again."""
+    return [
+        {
+            "number": trial.number,
+            "name": trial_name(trial),
+            "attempt": trial.attempt,
+            "cause": trial.cause.value,
+            "runs_again": trial.state is TrialState.REPLACED,
+            "message": trial.message,
+        }
+        for trial in trials
+        if trial.cause is not None
+    ]
 
 
 def print_failures(trials: Sequence[TrialRecord]) -> None:

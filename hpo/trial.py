@@ -95,7 +95,8 @@ def execute(channel: Channel, claim: Claim, objective: str, home: Path, threads:
         home=home,
         sizes=claim.prepared.get("sizes", {}),
         threads=threads,
-        reserved=_RESERVED | trial.attributes.keys(),
+        reserved=_RESERVED,
+        derived=trial.attributes,
         send=send,
         asks=stop.asked,
     )

@@ -184,7 +184,8 @@ class Worker:
 
     def _vitals(self) -> dict[str, Any]:
         trial = self._trial
-        return read_vitals(self._settings.home, trial.pid if trial else None, tuple(self._memory_after))
+        vitals = read_vitals(self._settings.home, trial.pid if trial else None, tuple(self._memory_after))
+        return {**vitals, "studies": self._options.studies}
 
     def _take(self) -> Claim | None:
         for work in self._control.open_work(self._options.studies):

@@ -61,6 +61,7 @@ class TrialContext:
         sizes: what the preparation found out about the data.
         threads: how many threads the trial may use.
         reserved: names that `record` refuses.
+        derived: values that the service stores with the trial already; `record` takes them again, and no others.
         send: passes an intermediate value on to the worker; returns whether the trial should stop.
         asks: tells whether the trial should stop, whatever was sent; cheap enough to be called after every step.
         checkpoint_directory: where all attempts at this configuration find what the last one saved; an objective
@@ -78,6 +79,7 @@ class TrialContext:
     send: Callable[[float, int], bool] = lambda _value, _step: False
     asks: Callable[[], bool] = lambda: False
     reserved: Set[str] = frozenset()
+    derived: Mapping[str, Any] = field(default_factory=dict)
     attributes: dict[str, Any] = field(default_factory=dict)
     checkpoint_directory: Path = _IN_DIRECTORY
     _stop: bool = False
@@ -98,12 +100,20 @@ class TrialContext:
         """Store JSON values with the trial, beside its score; NumPy's numbers count as numbers.
 
         Raises:
-            ValueError: a name belongs to the service, or a value can't be stored as JSON.
+            ValueError: a name belongs to the service, a value is another than the derived one of that name, or it
+                can't be stored as JSON.
         """
         taken = sorted(attributes.keys() & self.reserved)
         if taken:
             raise ValueError(f"context.record: {taken[0]!r} is a name of the service's own: choose another")
-        self.attributes |= {key: _storable(key, value) for key, value in attributes.items()}
+        values = {key: _storable(key, value) for key, value in attributes.items()}
+        for key in sorted(values.keys() & self.derived.keys()):
+            if values[key] != self.derived[key]:
+                raise ValueError(
+                    f"context.record: {key} is {self.derived[key]!r} by the study's specification, not "
+                    f"{values[key]!r}: choose another name"
+                )
+        self.attributes |= values
 
 
 def _storable(key: str, value: Any) -> Any:  # noqa: ANN401  any value of a user

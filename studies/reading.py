@@ -36,6 +36,7 @@ def read_spec(study: str, overrides: Mapping[str, Any] | None = None) -> Spec:
     text = _text(path)
     tree = _parse(text, path.name)
     values = _merge(_with_absolute_path(tree, Path(str(path)).parent), overrides or {})
+    _refuse_phase2(values, text, path.name, overrides or {})
     try:
         return Spec.model_validate(values)
     except ValidationError as error:
@@ -102,6 +103,18 @@ def _merge(values: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str,
         below = merged.get(key)
         merged[key] = _merge(below, value) if isinstance(below, dict) and isinstance(value, Mapping) else value
     return merged
+
+
+def _refuse_phase2(values: Mapping[str, Any], text: str, origin: str, overrides: Mapping[str, Any]) -> None:
+    """Refuse what makes a study one of Phase 2: such a study needs the one that it supplements in the storage."""
+    for key, is_written in (
+        ("supplementary", values.get("supplementary") is not None),
+        ("name", "/" in str(values.get("name"))),
+    ):
+        if is_written:
+            what = "supplementary" if key == "supplementary" else f"a slash in name {values['name']!r}"
+            place = "command line" if key in overrides else _place(text, origin, (key,))
+            raise SpecError(f"{place}: {what} is written by `hpo phase2`: leave it out")
 
 
 def _explain(error: ValidationError, text: str, origin: str, overrides: Mapping[str, Any]) -> str:

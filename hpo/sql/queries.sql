@@ -16,9 +16,9 @@ SELECT name FROM hpo.study ORDER BY created_at, name
 SELECT name FROM hpo.study WHERE parent = :parent ORDER BY created_at, name
 
 -- name: set_alert_thresholds
--- They are no part of what is searched, and may change while the study runs.
+-- They are no part of what is searched, and may change while the study runs. Phase 2 follows.
 UPDATE hpo.study SET spec = jsonb_set(spec, '{alerts}', CAST(:alerts AS jsonb))
-WHERE name = :name AND spec -> 'alerts' IS DISTINCT FROM CAST(:alerts AS jsonb)
+WHERE (name = :name OR parent = :name) AND spec -> 'alerts' IS DISTINCT FROM CAST(:alerts AS jsonb)
 
 -- name: open_studies
 SELECT name FROM hpo.study WHERE state = 'running' ORDER BY created_at, name
@@ -170,11 +170,29 @@ FROM hpo.trial t JOIN hpo.worker w ON w.id = t.worker
 WHERE t.study = :study AND t.state = 'running'
 
 -- name: throughput
-SELECT params ->> :size_key AS size, count(*) AS ended,
-       avg(EXTRACT(EPOCH FROM ended_at - started_at))::float AS mean_seconds,
-       count(*) FILTER (WHERE ended_at > clock_timestamp() - interval '1 hour') AS last_hour,
-       min(started_at) AS first_start
+SELECT params ->> :size_key AS size, avg(EXTRACT(EPOCH FROM ended_at - started_at))::float AS mean_seconds
 FROM hpo.trial WHERE study = :study AND state IN ('complete', 'pruned') GROUP BY 1
+
+-- name: pace
+-- See hpo.records.Pace. A trial that was under way when the study was set running again counts from then on.
+WITH span AS (
+    SELECT s.name, s.changed_at,
+           CASE WHEN s.state = 'running' THEN clock_timestamp() ELSE max(t.ended_at) END AS closed,
+           CASE WHEN s.state = 'running'
+                THEN GREATEST(s.changed_at, min(t.started_at) FILTER (
+                    WHERE t.ended_at IS NULL OR t.ended_at > s.changed_at))
+                ELSE min(t.started_at) END AS first
+    FROM hpo.study s LEFT JOIN hpo.trial t ON t.study = s.name
+    WHERE s.name = :study GROUP BY s.name
+), hour AS (
+    SELECT name, changed_at, closed, GREATEST(first, closed - interval '1 hour') AS opened FROM span
+)
+SELECT EXTRACT(EPOCH FROM clock_timestamp() - changed_at)::float AS since_change,
+       (SELECT count(*) FROM hpo.trial t
+        WHERE t.study = name AND t.state IN ('complete', 'pruned') AND t.ended_at > opened AND t.ended_at <= closed
+       ) AS ended,
+       EXTRACT(EPOCH FROM closed - opened)::float AS seconds
+FROM hour
 
 -- name: pending_sizes
 SELECT params ->> :size_key AS size, count(*) AS pending
@@ -195,11 +213,19 @@ SELECT number, slot, turn, attempt, origin, params, seed, state, design_id, work
 FROM hpo.trial WHERE study = :study AND state = 'complete' ORDER BY score, number LIMIT 1
 
 -- name: repeated_failures
--- How often trials ended badly for one and the same reason, the last line of what they said.
-SELECT cause, substring(message FROM '[^\n]*$') AS reason, count(*) AS times, max(number) AS latest
-FROM hpo.trial
-WHERE study = :study AND cause IN ('failed', 'out_of_memory', 'diverged', 'lost') AND state IN ('failed', 'replaced')
-GROUP BY 1, 2 HAVING count(*) >= :at_least ORDER BY 3 DESC LIMIT 3
+-- How often trials ended badly for one and the same reason: by the last line of what they said, numbers in it aside,
+-- where they failed; by the cause alone elsewhere, for what those say names a worker, a size or a step.
+WITH said AS (
+    SELECT cause, number, substring(rtrim(message, E' \n') FROM '[^\n]*$') AS reason
+    FROM hpo.trial
+    WHERE study = :study AND cause IN ('failed', 'out_of_memory', 'diverged', 'lost')
+      AND state IN ('failed', 'replaced')
+)
+SELECT cause, (array_agg(reason ORDER BY number DESC))[1] AS reason, count(*) AS times, max(number) AS latest
+FROM said
+GROUP BY cause, CASE WHEN cause = 'failed'
+    THEN regexp_replace(reason, '0x[0-9a-fA-F]+|[0-9]+([.][0-9]+)?([eE][-+]?[0-9]+)?', '#', 'g') END
+HAVING count(*) >= :at_least ORDER BY 3 DESC LIMIT 3
 
 -- name: open_designs
 SELECT attributes ->> 'design' AS design FROM hpo.trial

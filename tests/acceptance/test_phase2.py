@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from command import Command, optuna_trials
 from optuna.trial import TrialState as OptunaState
+from sqlalchemy import text
 
 from hpo.settings import load_settings
 from hpo.storage import open_storage
@@ -29,13 +30,38 @@ def phase1(hpo: Command, trials: int = 24, more: str = "", workers: str = "auto"
     return path
 
 
+ON_PRICES = """
+name: priced
+data: {example: indices, tier: a20}
+budgets: [750k]
+trials: 2
+forced_extremes: false
+split: {validation: 0.05, test: 0.05}
+training: {max_steps: 2, effective_batch: 8, check_every: 2}
+phase2: {effective_batch: [4, 16], n_heads: [2, 4]}
+"""
+
+
+def test_a_phase2_on_prices_trains_every_corner_with_its_own_heads_and_batch(hpo: Command) -> None:
+    hpo.json("run", hpo.write("priced.yaml", ON_PRICES), "--workers", "1")
+    ended = hpo.run("phase2", "priced", "--trials", "9", "--workers", "1")
+    assert ended.code == 0, ended.err
+    found = hpo.json("status", "priced/phase2/750k")
+    assert (found["state"], found["trials"]["complete"], found["trials"]["replaced"]) == ("finished", 9, 0)
+    trials = {trial.user_attrs.get("design_id"): trial for trial in optuna_trials(hpo, "priced/phase2/750k")}
+    for corner, heads, batch in (("n_heads=4", 4, 8), ("effective_batch=16", 4, 16), ("effective_batch=4", 4, 4)):
+        attributes = trials[corner].user_attrs
+        assert (attributes["n_heads"], attributes["effective_batch"]) == (heads, batch)
+        assert attributes["windows_seen"] == attributes["steps"] * batch
+
+
 def names(found: Any) -> list[str]:
     return [study["name"] for study in found["studies"]]
 
 
 def test_phase2_makes_one_study_for_each_of_the_two_best_budgets_and_runs_it(hpo: Command) -> None:
     phase1(hpo)
-    found = hpo.json("phase2", "base", "--trials", "12")
+    found = hpo.json("phase2", "base", "--trials", "12", "--rank-by", "mean")
     # The objective prefers large models.
     assert found["top_budgets"] == ["20M", "2M"]
     assert [ranked["budget"] for ranked in found["ranking"]] == ["20M", "2M", "750k"]
@@ -44,6 +70,11 @@ def test_phase2_makes_one_study_for_each_of_the_two_best_budgets_and_runs_it(hpo
     for study in found["studies"]:
         assert ([corner["id"] for corner in study["forced"]], study["imported"], study["cap"]) == (CORNERS, 0, 12)
         status = hpo.json("status", study["name"])
+        best = status["best"]["params"]
+        assert (best["n_heads"], best["effective_batch"]) == (
+            2 ** best["n_heads_log2"],
+            2 ** best["effective_batch_log2"],
+        )
         assert (status["phase"], status["state"], status["trials"]["complete"]) == (2, "finished", 12)
         trials = optuna_trials(hpo, study["name"])
         assert [trial.user_attrs.get("design_id") for trial in trials] == [*CORNERS, None, None, None, None]
@@ -142,9 +173,87 @@ def test_it_refuses_too_early_and_dry_run_and_force_do_what_they_say(hpo: Comman
     assert planned["top_budgets"] == ["2M", "750k"]
     assert len(hpo.json("status")["studies"]) == 1
     shown = hpo.run("phase2", "base", "--force", "--dry-run")
-    assert "under 3 configurations" in shown.out
+    assert "under 3 configurations" in " ".join(shown.out.split())
     assert "nothing was written" in shown.out
     assert max(map(len, shown.out.splitlines())) <= 80
+
+
+def test_a_trial_under_way_elsewhere_is_waited_for_and_what_was_made_is_gone_on_with(hpo: Command) -> None:
+    phase1(hpo)
+    made = hpo.json("phase2", "base", "--workers", "0", "--trials", "9")
+    with open_storage(load_settings({"HPO_HOME": str(hpo.home)})) as storage, storage.engine.begin() as connection:
+        statement = """UPDATE hpo.trial SET state = 'running', score = NULL, worker = 'nobody'
+            WHERE study = 'base' AND number IN (3, 4)"""
+        connection.execute(text(statement))
+        connection.execute(text("UPDATE hpo.worker SET left_at = NULL, beat_at = clock_timestamp()"))
+    refused = hpo.run("phase2", "base", "--param-budget", "750k", "--workers", "0")
+    assert (refused.code, refused.out, len(refused.err.splitlines())) == (2, "", 1)
+    assert "2 trials of base are under way: wait until `hpo status base` shows none running" in refused.err
+    assert len(hpo.json("phase2", "base", "--param-budget", "750k", "--force", "--dry-run")["studies"]) == 1
+    again = hpo.json("phase2", "base", "--workers", "0")
+    assert again["studies"] == made["studies"]
+
+
+def test_a_second_call_says_what_was_there_and_that_its_cap_stays(hpo: Command) -> None:
+    phase1(hpo)
+    first = hpo.run("phase2", "base", "--param-budget", "2M", "--workers", "0")
+    assert "base/phase2/2M, made" in first.out
+    again = hpo.run("phase2", "base", "--param-budget", "2M", "--workers", "0")
+    assert "base/phase2/2M, there already" in again.out
+    assert "its cap stays" not in again.out
+    other = hpo.run("phase2", "base", "--param-budget", "2M", "--workers", "0", "--trials", "99")
+    assert "its cap stays 25: `hpo resume base/phase2/2M --trials 99`" in other.out
+
+
+def test_a_corner_equal_to_a_trial_of_phase_1_runs_with_the_next_seed(hpo: Command) -> None:
+    phase1(hpo, more="phase2: {weight_decay: [0.001, 0.1], n_heads: [4, 8], effective_batch: [64, 128]}\n")
+    (study,) = hpo.json("phase2", "base", "--param-budget", "2M", "--workers", "0")["studies"]
+    assert study["imported"] > 0
+    trials = optuna_trials(hpo, study["name"])
+    seeds: dict[str, list[int]] = {}
+    for trial in trials:
+        configuration = trial.params or trial.system_attrs["fixed_params"]
+        seeds.setdefault(json.dumps(configuration, sort_keys=True), []).append(trial.user_attrs["seed"])
+    assert any(len(equal) > 2 for equal in seeds.values())
+    assert all(len(equal) == len(set(equal)) for equal in seeds.values())
+
+
+def test_thresholds_of_alerts_follow_those_of_phase_1(hpo: Command) -> None:
+    path = phase1(hpo)
+    hpo.json("phase2", "base", "--param-budget", "2M", "--workers", "0")
+    with open(path, "a") as file:
+        file.write("alerts: {disk_free: 0.99}\n")
+    hpo.json("run", path)
+    with open_storage(load_settings({"HPO_HOME": str(hpo.home)})) as storage, storage.engine.connect() as connection:
+        statement = "SELECT spec -> 'alerts' ->> 'disk_free' FROM hpo.study ORDER BY name"
+        assert connection.scalars(text(statement)).all() == ["0.99", "0.99"]
+
+
+def test_what_phase_2_could_not_do_is_said_before_phase_1_runs(hpo: Command) -> None:
+    path = hpo.write("base.yaml", SPEC.format(trials=24))
+    wrong = [
+        (["--then-phase2", "--param-budget", "200M"], ["--param-budget", "200M", "750k, 2M, 20M"]),
+        (["--then-phase2", "--workers", "0"], ["--then-phase2", "--workers 0"]),
+        (["--then-phase2", "--supplementary"], ["--then-phase2", "--supplementary"]),
+        (["--supplementary", "--budgets", "2M"], ["--supplementary", "--budgets"]),
+        (["--supplementary", "--early-stop-patience", "3"], ["--early-stop-patience"]),
+        (["--supplementary", "--no-forced-extremes"], ["--forced-extremes"]),
+    ]
+    for arguments, said in wrong:
+        refused = hpo.run("run", path, *arguments)
+        assert (refused.code, refused.out, len(refused.err.splitlines())) == (2, "", 1), refused
+        assert all(part in refused.err for part in said), refused.err
+    assert list(hpo.home.iterdir()) == []
+
+
+def test_a_phase_1_that_was_stopped_says_that_phase_2_was_not_begun(hpo: Command) -> None:
+    path = hpo.write("base.yaml", SPEC.format(trials=24))
+    hpo.json("run", path, "--workers", "0")
+    hpo.json("stop", "base")
+    ended = hpo.run("run", path, "--then-phase2", "--json")
+    assert (ended.code, json.loads(ended.out)["state"]) == (1, "stopped")
+    (said,) = ended.err.splitlines()
+    assert said.startswith("Phase 2 was not begun, for base is stopped: `hpo resume base`, then `")
 
 
 WRONG = [
@@ -179,6 +288,7 @@ def test_one_command_runs_both_phases(hpo: Command, how: str) -> None:
         ended = hpo.run("run", path, "--supplementary", "--param-budget", "20M")
     assert ended.code == 0, ended.err
     assert "budgets of base by the mean of their three best configurations" in ended.out
+    assert "hpo phase2 base " not in ended.out or how == "supplementary"
     assert "base/phase2/20M: finished: the cap of 25 trials is used: 25 complete" in ended.out
     assert max(map(len, ended.out.split("next:")[0].splitlines())) <= 80
     states = {each["study"]: each["state"] for each in hpo.json("status")["studies"]}

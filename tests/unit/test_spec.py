@@ -67,7 +67,17 @@ MISTAKES = [
     ("trials: 30\ntrials: 40", "line 3 is not YAML: the key 'trials' stands here twice"),
     ("early_stop: {patience: yes}", "line 2: early_stop.patience: a number is needed, not yes or true"),
     ("seed: 4294967296", "seed should be less than or equal to 2000000000"),
-    ("name: a/b", "name should match pattern"),
+    ("name: a/b", "line 2: a slash in name 'a/b' is written by `hpo phase2`: leave it out"),
+    ("name: a/phase2/2M", "line 2: a slash in name 'a/phase2/2M' is written by `hpo phase2`: leave it out"),
+    (
+        "supplementary: {of: a, trial: 0, style: deep, dropout: 0.5, n_heads: 4, learning_rate: 1e-4, "
+        "weight_decay: 0.05, effective_batch: 64}",
+        "line 2: supplementary is written by `hpo phase2`: leave it out",
+    ),
+    ("phase2: {learning_rate: [0, 1]}", "line 2: phase2: learning_rate is above 0, not 0"),
+    ("phase2: {n_heads: [0, 4]}", "line 2: phase2: n_heads is above 0, not 0"),
+    ("phase2: {weight_decay: [-1, 1]}", "line 2: phase2: weight_decay is 0 or more, not -1"),
+    ("phase2: {weight_decay: [0.2, 0.1]}", "weight_decay goes from a low to a high value, not from 0.2 to 0.1"),
 ]
 
 
@@ -84,6 +94,8 @@ def test_a_mistake_is_one_line_that_names_key_and_place(tmp_path: Path, line: st
 def test_a_mistake_on_the_command_line_is_not_blamed_on_the_file() -> None:
     with pytest.raises(SpecError, match="^command line: unknown key 'trails'"):
         read_spec("quickstart", {"trails": 3})
+    with pytest.raises(SpecError, match="^command line: a slash in name 'a/b'"):
+        read_spec("quickstart", {"name": "a/b"})
 
 
 @pytest.mark.parametrize("study", ["quikstart", "./missing.yaml", "nowhere/at.yml"])
