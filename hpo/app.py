@@ -8,16 +8,15 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from hpo import control as control_schema
+from hpo import control_schema
 from hpo.errors import StorageError, StudyGoneError
 from hpo.monitor import Status
 from hpo.presence import is_dead, this_host
 from hpo.records import StudyState, TrialRecord
 from hpo.service import Service, is_untouched, open_existing, open_service
 from hpo.settings import Settings
-from hpo.storage import open_storage
+from hpo.storage import database_away, open_storage
 from hpo.upgrade import optuna_version
-from hpo.worker import DATABASE_AWAY
 from studies.spec import Spec
 
 if TYPE_CHECKING:
@@ -38,7 +37,7 @@ def watch(settings: Settings, storage_url: str | None, name: str | None) -> Iter
         while True:
             try:
                 found = [service.status(each) for each in ([name] if name else service.control.study_names())]
-            except DATABASE_AWAY:
+            except database_away():
                 yield None
             else:
                 yield found

@@ -17,7 +17,7 @@ from pathlib import Path
 from sqlalchemy import Connection, text
 
 from budgets.errors import InputError
-from hpo import control, embedded, postgres
+from hpo import control_schema, embedded, postgres
 from hpo.backup_contents import RESTORE_LOCK, left_out, moves_to, only_ours, write_script
 from hpo.errors import ProgramFailedError, StorageError
 from hpo.postgres_clients import program_for, run_program, server_version
@@ -54,7 +54,7 @@ def save(settings: Settings, storage_url: str | None, file: Path, *, overwrite: 
     if storage_url is None and settings.storage is None and not embedded.exists(settings.home):
         raise _nothing_to_save(_embedded(settings.home))
     with open_storage(settings, storage_url) as storage:
-        if not control.exists(storage.engine) or not _contents_of(storage).studies:
+        if not control_schema.exists(storage.engine) or not _contents_of(storage).studies:
             raise _nothing_to_save(_place(storage))
         with _temporary(file) as temporary:
             contents = _dump(storage, temporary)
@@ -81,7 +81,7 @@ def load(settings: Settings, storage_url: str | None, file: Path) -> Contents:
     file = _path(file)
     check_backup(file, postgres.program("pg_restore"))
     check_optuna_known(_stored_version(file, "alembic_version"), str(file))
-    control.check_known(_stored_version(file, "version", "--schema=hpo") or "none", str(file))
+    control_schema.check_known(_stored_version(file, "version", "--schema=hpo") or "none", str(file))
     with open_storage(settings, storage_url) as storage:
         try:
             _fill(storage, file, settings)
@@ -96,7 +96,7 @@ def _fill(storage: Storage, file: Path, settings: Settings) -> None:
         storage.engine.connect() as connection,
         # Every command passes these locks before it works: it waits for the end of the restore.
         advisory_lock(connection, OPTUNA_SCHEMA_LOCK),
-        advisory_lock(connection, control.SCHEMA_LOCK),
+        advisory_lock(connection, control_schema.SCHEMA_LOCK),
     ):
         with connection.begin():
             program, server = program_for("pg_restore", connection), server_version(connection)
@@ -199,7 +199,7 @@ def _clear(connection: Connection, storage: Storage, settings: Settings) -> None
     """Drop tables that hold no study; refuse where one is, or somebody may be about to make one."""
     where = _place(storage)
     remedy = "name another with HPO_HOME" if storage.embedded else "name another database"
-    if control.exists(storage.engine):
+    if control_schema.exists(storage.engine):
         connection.execute(text("LOCK TABLE hpo.study IN ACCESS EXCLUSIVE MODE"))
         if connection.scalar(text("SELECT count(*) FROM hpo.study")):
             raise StorageError(f"a backup goes into an empty storage, {where} has studies: {remedy}")

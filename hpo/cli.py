@@ -147,9 +147,9 @@ def _explain(error: Exception, tokens: Sequence[str]) -> tuple[str, int]:
 
 
 def _database_went_away(error: Exception) -> bool:
-    from hpo.worker import DATABASE_AWAY
+    from hpo.storage import database_away
 
-    return isinstance(error, DATABASE_AWAY)
+    return isinstance(error, database_away())
 
 
 def _command_of(tokens: Sequence[str]) -> str:

@@ -7,7 +7,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
-from hpo import control as control_schema
+from hpo import control_schema
 from hpo.control import Control
 from hpo.fleet import Fleet, available_cores, workers_that_fit
 from hpo.fleet_log import FleetLog
@@ -22,8 +22,8 @@ from hpo.run_view import RunView
 from hpo.service import Service, is_untouched, open_existing, open_service
 from hpo.settings import Settings
 from hpo.stopping import StopSignals, obeying_signals
-from hpo.storage import advisory_lock, masked, open_storage
-from hpo.worker import DATABASE_AWAY, ServerGoneError, WorkerOptions, run_worker
+from hpo.storage import advisory_lock, database_away, masked, open_storage
+from hpo.worker import ServerGoneError, WorkerOptions, run_worker
 from studies.declaration import Derived, Design, Prepared, architecture_values, declare, derive
 from studies.spaces import describe
 from studies.spec import Spec
@@ -271,7 +271,7 @@ def _supervise(service: Service, studies: Sequence[StudyRecord], fleet: Fleet, v
             if fleet.obey(stop):
                 view.say(_farewell(stop, service.settings))
             # The workers wait for a database that is away; so does the display.
-            with suppress(*DATABASE_AWAY):
+            with suppress(*database_away()):
                 show()
         show()
     return stop.suspend.is_set()
@@ -290,7 +290,7 @@ def _alerter(service: Service) -> Callable[[str], bool]:
     def alert(message: str) -> bool:
         try:
             service.control.raise_alert(this_host(), message)
-        except DATABASE_AWAY:
+        except database_away():
             return False
         return True
 

@@ -17,7 +17,7 @@ from hpo.monitor import Status
 from hpo.records import StudyState
 from hpo.service import Service, is_untouched, open_service
 from hpo.settings import Settings
-from hpo.worker import DATABASE_AWAY
+from hpo.storage import database_away
 
 _TRIAL_STATES = ("complete", "running", "waiting", "pruned", "failed", "replaced")
 _OF_WORKERS = {
@@ -50,7 +50,7 @@ class StudyCollector(Collector):
             return None
         try:
             return [self._service.status(name) for name in self._service.control.study_names()]
-        except DATABASE_AWAY:
+        except database_away():
             return None
 
 

@@ -5,10 +5,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING
 
-from hpo import control as control_schema
-from hpo import embedded
-from hpo.claims import Claims
+from hpo import control_schema, embedded
 from hpo.control import Control
 from hpo.errors import UnknownStudyError
 from hpo.monitor import Status, read_status
@@ -18,6 +17,9 @@ from hpo.settings import Settings
 from hpo.storage import Storage, open_storage
 from studies.declaration import declare
 from studies.spec import Spec
+
+if TYPE_CHECKING:
+    from hpo.claims import Claims
 
 
 @dataclass(frozen=True)
@@ -49,13 +51,15 @@ class Service:
         size_key = declare(Spec.model_validate(study.spec)).size_key
         return read_status(self.control, study, size_key, self.settings.lost_after_seconds)
 
-    def claims(self, name: str, lost_after_seconds: float | None = None) -> Claims:
+    def claims(self, name: str, lost_after_seconds: float | None = None) -> "Claims":
         """Return what gives out the study's trials and takes them back.
 
         Args:
             name: of the study.
             lost_after_seconds: of silence, after which a worker counts as lost; default: as the settings say.
         """
+        from hpo.claims import Claims
+
         lost_after = self.settings.lost_after_seconds if lost_after_seconds is None else lost_after_seconds
         return Claims(self.storage, self.find(name), lambda worker: is_dead(worker, lost_after), self.settings.home)
 

@@ -16,7 +16,7 @@ from urllib.parse import quote, quote_plus, unquote_plus
 
 from psycopg2 import extensions
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url, text
-from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError
+from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, OperationalError
 
 from hpo import embedded
 from hpo.embedded import EmbeddedServer
@@ -162,6 +162,13 @@ def _unreachable(url: URL, said: str) -> StorageError:
         rule = f"the storage must be reachable, {where} is not ({reason})"
         remedy = "check host and port, and that the server runs and lets this machine in"
     return StorageError(f"{rule}: {remedy}")
+
+
+def database_away() -> tuple[type[Exception], ...]:
+    """Return what SQLAlchemy and Optuna raise while the database is away."""
+    from optuna.exceptions import StorageInternalError
+
+    return OperationalError, InterfaceError, StorageInternalError
 
 
 def _lock_key(name: str) -> int:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import Engine, text
 
-from hpo import control
+from hpo import control_schema
 from hpo.errors import StorageError
 from hpo.storage import OPTUNA_SCHEMA_LOCK, Storage, advisory_lock, create_optuna_schema, masked
 
@@ -35,7 +35,7 @@ def upgrade(storage: Storage) -> Upgrade:
     with storage.engine.connect() as connection, advisory_lock(connection, OPTUNA_SCHEMA_LOCK):
         before = optuna_version(storage.engine)
         check_optuna_known(before, masked(storage.url))
-        ours = Change(control.migrate(storage.engine), control.NEWEST_VERSION)
+        ours = Change(control_schema.migrate(storage.engine), control_schema.NEWEST_VERSION)
         if before is not None:
             _upgrade_optuna(storage)
     create_optuna_schema(storage.url)

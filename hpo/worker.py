@@ -15,8 +15,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, TypeVar
 
-from optuna.exceptions import StorageInternalError, UpdateFinishedTrialError
-from sqlalchemy.exc import InterfaceError, OperationalError
+from optuna.exceptions import UpdateFinishedTrialError
 
 from hpo.claims import Claim, Claims
 from hpo.control import Control
@@ -27,7 +26,7 @@ from hpo.pulse import Pulse
 from hpo.records import Cause, OpenWork, Outcome, StudyState, TrialRecord, WorkerRecord
 from hpo.settings import Settings
 from hpo.stopping import Patience, StopSignals
-from hpo.storage import LockGivenUpError, Storage, open_storage
+from hpo.storage import LockGivenUpError, Storage, database_away, open_storage
 from hpo.strategies import warm_up
 from hpo.trial import TrialProcess
 from hpo.vitals import process_memory, read_vitals
@@ -36,10 +35,11 @@ from hpo.worker_log import log_to
 _T = TypeVar("_T")
 _LOG = logging.getLogger("hpo.worker")
 
-# What SQLAlchemy and Optuna raise while the database is away.
-DATABASE_AWAY = (OperationalError, InterfaceError, StorageInternalError)
-# The same for a worker, which also stops waiting for another one's lock when it has to go.
-_NOT_NOW = (*DATABASE_AWAY, LockGivenUpError)
+_DATABASE_AWAY: tuple[type[Exception], ...] = database_away()
+# What keeps a point of a curve from being written: also that the trial, or its study, has ended or gone elsewhere.
+_NOT_REPORTED: tuple[type[Exception], ...] = (*_DATABASE_AWAY, UpdateFinishedTrialError, KeyError)
+# A worker also stops waiting for another one's lock when it has to go.
+_NOT_NOW: tuple[type[Exception], ...] = (*_DATABASE_AWAY, LockGivenUpError)
 
 # How soon a worker that waits for its trial notices that it should stop, in seconds.
 _LOOK_SECONDS = 0.2
@@ -153,7 +153,7 @@ class Worker:
                 self._work()
         finally:
             # A worker that cannot say that it leaves is missed by its silence.
-            with suppress(*DATABASE_AWAY):
+            with suppress(*_DATABASE_AWAY):
                 self._control.unregister(self._me.id)
         _LOG.info("leaving; trials ended here: %d", self._ended)
         if self._server_gone:
@@ -282,7 +282,7 @@ class Worker:
         def report(value: float, step: int) -> None:
             try:
                 claims.report(number, value, step)
-            except (*DATABASE_AWAY, UpdateFinishedTrialError, KeyError) as error:
+            except _NOT_REPORTED as error:
                 # Only a point of a curve: the score itself is written when the database is back.
                 _LOG.warning("no intermediate value of trial %d: %s", number, type(error).__name__)
 

@@ -26,7 +26,8 @@ from sqlalchemy import text
 from hpo import embedded, postgres
 from hpo.backup_contents import RESTORE_LOCK
 from hpo.cli import execute
-from hpo.control import NEWEST_VERSION, Control, _alembic_config
+from hpo.control import Control
+from hpo.control_schema import NEWEST_VERSION, _alembic_config
 from hpo.presence import this_worker
 from hpo.settings import load_settings
 from hpo.sql import statement

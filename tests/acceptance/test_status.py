@@ -15,7 +15,7 @@ import pytest
 from command import Command
 from servers import free_port
 
-from hpo import control as control_schema
+from hpo import control_schema
 from hpo.control import Control
 from hpo.phase1 import ensure_study
 from hpo.records import StudyState

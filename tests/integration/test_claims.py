@@ -12,8 +12,7 @@ from optuna.trial import TrialState as OptunaState
 from sqlalchemy import text
 from sqlalchemy.exc import OperationalError
 
-from hpo import control as control_schema
-from hpo import embedded
+from hpo import control_schema, embedded
 from hpo.claims import Claim, Claims
 from hpo.control import Control
 from hpo.errors import SpecDiffersError, StorageError, StudyGoneError

@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 
-from hpo import control as control_schema
-from hpo import embedded
+from hpo import control_schema, embedded
 from hpo.alerts import AlertKind
 from hpo.control import Control
 from hpo.metrics import metrics_text

@@ -9,7 +9,7 @@ import pytest
 from servers import eventually
 from sqlalchemy import text
 
-from hpo import control as control_schema
+from hpo import control_schema
 from hpo.control import Control
 from hpo.presence import this_worker
 from hpo.pulse import Pulse

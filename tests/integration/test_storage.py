@@ -12,7 +12,7 @@ from sqlalchemy import Connection, text
 from sqlalchemy.exc import DataError, OperationalError
 
 from hpo import embedded
-from hpo.control import NEWEST_VERSION, _alembic_config
+from hpo.control_schema import NEWEST_VERSION, _alembic_config
 from hpo.errors import StorageError
 from hpo.settings import Settings
 from hpo.storage import (
