@@ -181,17 +181,9 @@ class Control:
 
     def register(self, worker: WorkerRecord) -> None:
         """Add a worker; its first beat is this moment."""
+        values = {name: getattr(worker, name) for name in ("id", "place", "host", "pid", "started")}
         with self.engine.begin() as connection:
-            connection.execute(
-                statement("register_worker"),
-                {
-                    "id": worker.id,
-                    "place": worker.place,
-                    "host": worker.host,
-                    "pid": worker.pid,
-                    "started": worker.started,
-                },
-            )
+            connection.execute(statement("register_worker"), values)
 
     def ask_to_leave(self, among: Sequence[str], count: int) -> int:
         """Ask some of these workers to leave after their trial, the idle first; return how many were asked."""
