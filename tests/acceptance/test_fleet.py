@@ -291,12 +291,15 @@ def test_a_worker_takes_no_more_memory_after_30_trials_than_after_3(hpo: Command
                 resident[len(own)] = psutil.Process(worker.pid).memory_info().rss / 2**20
         fleet.send_signal(signal.SIGTERM)
         fleet.communicate(timeout=30)
-    after = len(own)
+    # Beats may come less often than trials on a busy machine.
+    early, after = min(trials for trials in resident if trials >= 3), len(own)
     print(
-        f"memory of a worker after 3 and {after} trials: resident {resident[3]:.1f} and {resident[after]:.1f} MiB; "
+        f"memory of a worker after {early} and {after} trials: resident {resident[early]:.1f} and "
+        f"{resident[after]:.1f} MiB; "
         f"its own after 3 and 30: {own[2]:.1f} and {own[29]:.1f} MiB"
     )
-    assert resident[after] <= 1.05 * resident[3]
+    assert early < 10
+    assert resident[after] <= 1.05 * resident[early]
     # Its own grows a little as pages that it shared are written to for the first time.
     assert own[29] <= 1.1 * own[2]
 
