@@ -40,8 +40,8 @@ integration: setup ## A real Postgres.
 	$(BIN)/pytest tests/integration
 
 acceptance: setup ## The real command, real training, real signals; minutes.
-	# Most of them wait for processes to start or to be missed: three at a time keep two cores busy.
-	$(BIN)/pytest tests/acceptance -n 3 --dist worksteal
+	# Many of them wait, for processes to start or to be missed, and many have deadlines: no more than two at a time.
+	$(BIN)/pytest tests/acceptance -n 2 --dist worksteal
 
 clean: ## Remove what can be made again; studies in the user's data directory stay.
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

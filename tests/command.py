@@ -45,7 +45,7 @@ class Command:
             text=True,
         )
 
-    def run(self, *arguments: str, seconds: float = 300) -> "Ended":
+    def run(self, *arguments: str, seconds: float = 900) -> "Ended":
         process = self.start(*arguments)
         out, err = process.communicate(timeout=seconds)
         return Ended(process.returncode, out, err)

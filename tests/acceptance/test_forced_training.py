@@ -2,6 +2,7 @@
 
 import math
 
+import pytest
 from command import Command, optuna_trials
 
 # Two windows a step and a short validation part: what counts here is that every one of them trains.
@@ -14,6 +15,7 @@ training: {max_steps: 2, effective_batch: 2, check_every: 2}
 """
 
 
+@pytest.mark.timeout(1200)
 def test_all_eighteen_forced_configurations_train_for_real(hpo: Command) -> None:
     found = hpo.json("run", hpo.write("all.yaml", SPEC))
     assert (found["trials"]["complete"], found["trials"]["failed"], found["trials"]["replaced"]) == (18, 0, 0)

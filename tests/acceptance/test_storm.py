@@ -3,6 +3,7 @@
 import random
 import subprocess
 from collections import Counter
+from contextlib import suppress
 
 import psutil
 from command import Command, optuna_trials
@@ -46,8 +47,9 @@ def test_random_kills_neither_lose_nor_double_a_trial(hpo: Command) -> None:
                 victims = forks_of(process)
                 # Four workers, and trials: on a busy machine the kills must not be spent on workers that only begin.
                 if len(victims) > 4 and kills < 12:
-                    dice.choice(victims).kill()
-                    kills += 1
+                    with suppress(psutil.NoSuchProcess):
+                        dice.choice(victims).kill()
+                        kills += 1
                     if kills == 4:
                         kill_postmaster(hpo)
         _, err = process.communicate()
