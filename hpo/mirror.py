@@ -75,10 +75,6 @@ class Mirror:
         """Pass an intermediate value on."""
         self._storage.set_trial_intermediate_value(self._trial_id(number), step, value)
 
-    def set_attribute(self, number: int, key: str, value: object) -> None:
-        """Store a value with a trial that has not ended."""
-        self._storage.set_trial_user_attr(self._trial_id(number), key, value)
-
     def tell(self, trial: TrialRecord) -> None:
         """Say how a trial ended; saying it again changes nothing."""
         trial_id = self._trial_id(trial.number)
