@@ -77,10 +77,10 @@ class Control:
         """Names of the studies that supplement this one, oldest first."""
         return [row["name"] for row in self._read("children", parent=parent)]
 
-    def set_alert_thresholds(self, name: str, alerts: Mapping[str, Any]) -> None:
-        """Change when a study's status alerts, and that of the studies that supplement it."""
+    def set_how_it_runs(self, name: str, options: Mapping[str, Any]) -> None:
+        """Change what is no part of what a study searches, also of the studies that supplement it."""
         with self.engine.begin() as connection:
-            connection.execute(statement("set_alert_thresholds"), {"name": name, "alerts": json.dumps(alerts)})
+            connection.execute(statement("set_how_it_runs"), {"name": name, "options": json.dumps(options)})
 
     def mark_noted(self, study: StudyRecord) -> None:
         """Remember that the dashboard says how the study stands."""

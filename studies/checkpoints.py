@@ -21,10 +21,11 @@ import pytorch_lightning as lightning
 import torch
 from pytorch_lightning.plugins import CheckpointIO
 
+from studies.dropout import random_state, restore_random_state
 from studies.objective import PrunedError, TrialContext
 
 #: Raised whenever a checkpoint changes its meaning.
-CHECKPOINT_VERSION = 1
+CHECKPOINT_VERSION = 2
 
 # What must be equal for a training to go on from a checkpoint; the number and the attempt may differ, and so may what
 # decides the search alone, such as the cap.
@@ -136,7 +137,7 @@ class Checkpoints(lightning.Callback):
     ) -> None:
         """Restore the random numbers as late as can be: making the data loader draws some."""
         if self._random:
-            _restore_random_state(self._random, pl_module.device)
+            restore_random_state(self._random, pl_module.device)
             self._random = {}
 
     def on_train_batch_end(
@@ -169,7 +170,7 @@ class Checkpoints(lightning.Callback):
         checkpoint: dict[str, Any],
     ) -> None:
         """Add the state of the random numbers that dropout draws from."""
-        checkpoint["random"] = _random_state(pl_module.device)
+        checkpoint["random"] = random_state(pl_module.device)
 
     def on_load_checkpoint(
         self,
@@ -232,17 +233,3 @@ def _synchronize(directory: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def _random_state(device: torch.device) -> dict[str, Any]:
-    states = {"cpu": torch.get_rng_state()}
-    if device.type != "cpu":
-        states[device.type] = torch.get_device_module(device).get_rng_state()
-    return states
-
-
-def _restore_random_state(states: Mapping[str, Any], device: torch.device) -> None:
-    torch.set_rng_state(states["cpu"])
-    # A trial may go on on another kind of device, which then draws numbers of its own.
-    if device.type in states and device.type != "cpu":
-        torch.get_device_module(device).set_rng_state(states[device.type])

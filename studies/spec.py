@@ -19,9 +19,11 @@ from budgets import (
     compute_budget_aware_extremes,
     generate_corners,
     generate_forced_configs,
+    metric_kind,
     parse_budget,
 )
 from studies.sections import (
+    REGRESSION_LOSSES,
     AlertSpec,
     DataSpec,
     EarlyStopSpec,
@@ -36,6 +38,10 @@ from studies.sections import (
 )
 
 Direction = Literal["maximize", "minimize"]
+Mode = Literal["fast", "safe"]
+
+# What may change while a study runs: it decides how trials run or when to alert, and no result.
+_HOW_IT_RUNS = frozenset({"alerts", "mode"})
 
 
 def _canonical_budget(value: object) -> object:
@@ -77,6 +83,14 @@ class Spec(Section):
     )
     max_attempts: int = Field(3, ge=1, description="how often a trial is begun before its slot is given up")
     direction: Direction = "maximize"
+    metric: str | None = Field(
+        None,
+        description="what the score is, such as auc or sharpe: the rules on batches ask; default: auc, or score",
+    )
+    mode: Mode = Field(
+        "fast",
+        description="safe: one worker, no data workers, deterministic operations, anomaly checks; never another result",
+    )
     phase2: Phase2Spec = Phase2Spec()
     alerts: AlertSpec = AlertSpec()
     supplementary: SupplementarySpec | None = Field(None, description="set in studies of Phase 2, by hpo phase2")
@@ -88,6 +102,13 @@ class Spec(Section):
         dotted = colon and attribute.isidentifier() and all(part.isidentifier() for part in module.split("."))
         if value != "neuralforecast" and not dotted:
             raise ValueError(f"objective is neuralforecast or package.module:callable, not {value!r}")
+        return value
+
+    @field_validator("metric")
+    @classmethod
+    def _metric_is_known(cls, value: str | None) -> str | None:
+        if value is not None:
+            metric_kind(value)
         return value
 
     @field_validator("budgets")
@@ -126,7 +147,28 @@ class Spec(Section):
     def _an_auc_is_maximized(self) -> Self:
         if self.uses_prices and self.direction == "minimize":
             raise ValueError("the score of objective neuralforecast is an AUC, not to be minimized: drop direction")
+        if self.uses_prices and self.metric not in {None, "auc"}:
+            raise ValueError(f"the score of objective neuralforecast is an AUC, not {self.metric}: drop metric")
         return self
+
+    @model_validator(mode="after")
+    def _a_classifier_has_a_classification_loss(self) -> Self:
+        if self.uses_prices and self.training.loss in REGRESSION_LOSSES:
+            raise ValueError(
+                f"training.loss {self.training.loss} is one of regression, and the score is the AUC of a classifier: "
+                "take bernoulli, weighted or focal"
+            )
+        return self
+
+    @property
+    def score_metric(self) -> str:
+        """What the score is, in the words of `budgets.METRIC_KINDS`."""
+        return self.metric or ("auc" if self.uses_prices else "score")
+
+    @property
+    def how_it_runs(self) -> dict[str, Any]:
+        """What may change while the study runs, as JSON types."""
+        return self.model_dump(mode="json", include=set(_HOW_IT_RUNS))
 
     @property
     def uses_prices(self) -> bool:
@@ -135,8 +177,8 @@ class Spec(Section):
 
     @cached_property
     def fingerprint(self) -> str:
-        """SHA-256 of what is searched, defaults included: of all but the thresholds of alerts."""
-        searched = self.model_dump(mode="json", exclude={"alerts"})
+        """SHA-256 of what is searched, defaults included: of all but the mode and the thresholds of alerts."""
+        searched = self.model_dump(mode="json", exclude=set(_HOW_IT_RUNS))
         return hashlib.sha256(json.dumps(searched, sort_keys=True).encode()).hexdigest()
 
     @property
@@ -166,7 +208,7 @@ def differences(stored: Mapping[str, Any], given: Mapping[str, Any]) -> Iterator
     """Yield `key: stored → given` for every value in which two specifications differ."""
     before, after = dict(_leaves(stored)), dict(_leaves(given))
     for key in sorted(before.keys() | after.keys()):
-        if not key.startswith("alerts.") and before.get(key) != after.get(key):
+        if key.partition(".")[0] not in _HOW_IT_RUNS and before.get(key) != after.get(key):
             yield f"{key}: {before.get(key)} → {after.get(key)}"
 
 

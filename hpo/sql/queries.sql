@@ -15,10 +15,10 @@ SELECT name FROM hpo.study ORDER BY created_at, name
 -- name: children
 SELECT name FROM hpo.study WHERE parent = :parent ORDER BY created_at, name
 
--- name: set_alert_thresholds
--- They are no part of what is searched, and may change while the study runs. Phase 2 follows.
-UPDATE hpo.study SET spec = jsonb_set(spec, '{alerts}', CAST(:alerts AS jsonb))
-WHERE (name = :name OR parent = :name) AND spec -> 'alerts' IS DISTINCT FROM CAST(:alerts AS jsonb)
+-- name: set_how_it_runs
+-- The mode and the thresholds of alerts are no part of what is searched, and may change while it runs. Phase 2 follows.
+UPDATE hpo.study SET spec = spec || CAST(:options AS jsonb)
+WHERE (name = :name OR parent = :name) AND NOT spec @> CAST(:options AS jsonb)
 
 -- name: open_studies
 SELECT name FROM hpo.study WHERE state = 'running' ORDER BY created_at, name

@@ -147,6 +147,9 @@ def test_the_derived_values_are_those_of_the_shape() -> None:
         "n_heads": 8,
         "d_ff": 1536,
         "estimated_params": 21_233_664,
+        "effective_batch": 64,
+        "micro_batch": 64,
+        "accumulation": 1,
     }
 
 
