@@ -102,13 +102,12 @@ def _kind(layer: Layer) -> tuple[object, ...]:
 
 
 def _tensors(found: CheckpointContents) -> Table:
-    table = _table("tensor", "shape", "parameters", "share", right=3)
+    table = _table("tensor", "shape", "parameters", right=2)
     for layer in found.layers:
         for weight in layer.weights:
-            share = f"{weight.count / found.parameters:.1%}" if weight.trained else ""
             trained = f"{weight.count:,}" if weight.trained else "not trained"
-            table.add_row(Text(weight.name), format_shape(weight.shape), trained, share)
-    table.add_row("all", "", f"{found.parameters:,}", "")
+            table.add_row(Text(weight.name), format_shape(weight.shape), trained)
+    table.add_row("all", "", f"{found.parameters:,}")
     return table
 
 
@@ -137,11 +136,11 @@ def _differences(differences: Iterable[Difference]) -> Table:
 def _loading(comparison: Comparison, *, every_tensor: bool) -> Text:
     if comparison.loadable:
         but = "".join(f"\n         but {caution}" for caution in comparison.cautions)
-        return Text(f"weights  can be loaded from one into the other{but}")
+        return Text(f"weights: can be loaded from one into the other{but}")
     different = comparison.weights
     shown = different if every_tensor else different[:_DIFFERENT_TENSORS]
     lines = [
-        f"weights  of A can't be loaded into B, nor those of B into A: {count(len(different), 'tensor')} "
+        f"weights: those of A can't be loaded into B, nor those of B into A: {count(len(different), 'tensor')} "
         f"{'differs' if len(different) == 1 else 'differ'}",
         *(f"  {each}" for each in shown),
     ]
@@ -152,9 +151,9 @@ def _loading(comparison: Comparison, *, every_tensor: bool) -> Text:
 
 def _continuing(comparison: Comparison) -> Text:
     if comparison.continuable:
-        return Text("training can go on from A by the configuration of B, and the other way round")
+        return Text("training: can go on from A by the configuration of B, and the other way round")
     parts = ", another ".join(comparison.forbids_continuing)
-    return Text(f"training can't go on from A by the configuration of B: another {parts}")
+    return Text(f"training: can't go on from A by the configuration of B: another {parts}")
 
 
 def _shown(value: object) -> str:
