@@ -206,15 +206,16 @@ def phase2_name(of: str, budget: str) -> str:
 
 def differences(stored: Mapping[str, Any], given: Mapping[str, Any]) -> Iterator[str]:
     """Yield `key: stored → given` for every value in which two specifications differ."""
-    before, after = dict(_leaves(stored)), dict(_leaves(given))
+    before, after = dict(leaves(stored)), dict(leaves(given))
     for key in sorted(before.keys() | after.keys()):
         if key.partition(".")[0] not in _HOW_IT_RUNS and before.get(key) != after.get(key):
             yield f"{key}: {before.get(key)} → {after.get(key)}"
 
 
-def _leaves(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+def leaves(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield every value with its dotted key, such as `early_stop.patience`."""
     for key, value in values.items():
         if isinstance(value, Mapping):
-            yield from _leaves(value, f"{prefix}{key}.")
+            yield from leaves(value, f"{prefix}{key}.")
         else:
             yield prefix + key, value
