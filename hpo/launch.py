@@ -9,6 +9,7 @@ from typing import Any
 
 from hpo import control_schema
 from hpo.control import Control
+from hpo.cost import least_cost
 from hpo.fleet import Fleet, available_cores, workers_that_fit
 from hpo.fleet_log import FleetLog
 from hpo.fork_server import ForkServer, call
@@ -16,6 +17,7 @@ from hpo.monitor import Status
 from hpo.output import count
 from hpo.phase1 import check_same_data, check_stored, ensure_study
 from hpo.phase2 import Phase2Options, Phase2Plan, plan_phase2
+from hpo.preflight import look_before_preparing, look_when_prepared
 from hpo.presence import this_host
 from hpo.records import StudyRecord, StudyState, TrialRecord
 from hpo.run_view import RunView
@@ -58,7 +60,7 @@ def plan(spec: Spec, settings: Settings, storage_url: str | None) -> dict[str, A
         "cap": spec.trials,
         "forced": forced,
         "space": {name: describe(distribution) for name, distribution in declaration.space.items()},
-        "cost": _cost(spec, prepared, forced, speed),
+        "cost": least_cost(spec, prepared, speed),
         "data": dict(prepared.sizes),
         "notices": list(prepared.notices),
         "spec": spec.as_json(),
@@ -72,10 +74,13 @@ def run(spec: Spec, settings: Settings, storage_url: str | None, workers: int | 
         InputError: the data, the objective, the storage or a stored study forbid it; nothing was written.
     """
     _check_storage(spec, settings, storage_url)
+    found = look_before_preparing(spec)
     with _server_for([spec], view) as server:
         with view.working("reading the data"):
             prepared = _prepare(server, spec, settings, dry=False)
-        for notice in prepared.notices:
+            start = call(server.address, "hpo.trial_memory:measure_start")
+        found += look_when_prepared(spec, prepared, settings, start, found)
+        for notice in (*prepared.notices, *(f"{each.message} [{each.rule}]" for each in found)):
             view.notice(notice)
         with open_service(settings, storage_url) as service:
             study = ensure_study(service.storage, spec, prepared)
@@ -378,21 +383,4 @@ def _forced_row(design: Design, prepared: Prepared) -> dict[str, Any]:
         **design.params,
         "exact_params": None,
         **derived,
-    }
-
-
-def _cost(
-    spec: Spec, prepared: Prepared, forced: Sequence[dict[str, Any]], speed: float | None
-) -> dict[str, Any] | None:
-    """Return operations of the whole study and how long a plain matrix product of this machine takes for them."""
-    all_flops = [rule.values["flops"] for rule in prepared.derived if "flops" in rule.values]
-    if not all_flops or speed is None:
-        return None
-    forced_flops = sum(row["flops"] for row in forced)
-    sampled_flops = (spec.trials - len(forced)) * sum(all_flops) / len(all_flops)
-    return {
-        "forced_flops": forced_flops,
-        "sampled_flops": round(sampled_flops),
-        "machine_flops_per_second": round(speed),
-        "least_hours": round((forced_flops + sampled_flops) / speed / 3600, 3),
     }

@@ -34,6 +34,11 @@ def resident_mb() -> float:
     return _status_mb("self", "VmRSS") or own_peak_mb()
 
 
+def measure_start(_channel: object) -> float:
+    """Return what the process of a trial begins with, in MiB; called in a fork."""
+    return resident_mb()
+
+
 def peak_mb(pid: int) -> float | None:
     """Return the largest resident size that a process has had, in MiB; None where that can't be known."""
     return _status_mb(str(pid), "VmHWM")

@@ -20,6 +20,7 @@ COMMANDS = [name for name in NAMES if not name.split()[-1].startswith("-") and n
 def test_the_commands_are_these_until_they_are_changed_on_purpose() -> None:
     assert sorted(COMMANDS) == [
         "batch",
+        "check",
         "compare",
         "dashboard",
         "db backup",
