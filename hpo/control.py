@@ -6,6 +6,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine
 
+from hpo.instability import BatchSwing
 from hpo.records import (
     Alert,
     Cause,
@@ -204,6 +205,10 @@ class Control:
         """Return the reasons for which trials have ended badly that often."""
         rows = self._read("repeated_failures", study=study, at_least=at_least)
         return [RepeatedFailure(**row) for row in rows]
+
+    def batch_swings(self, study: str) -> list[BatchSwing]:
+        """Return how the metric of every complete trial differed from batch to batch, where that was recorded."""
+        return [BatchSwing(**row) for row in self._read("batch_swings", study=study)]
 
     def unregister(self, worker: str) -> None:
         """Say that the worker has left."""

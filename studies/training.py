@@ -79,7 +79,7 @@ def score(params: Mapping[str, Any], context: TrialContext) -> float:
         threads=context.threads,
         windows_seen=model.windows_seen,
         last_loss=model.last_loss,
-        batch_metric="AUC",
+        batch_metric=spec.score_metric,
         **model.spread.as_attributes(),
         **watch.summary(),
     )

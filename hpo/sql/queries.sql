@@ -227,6 +227,12 @@ GROUP BY cause, CASE WHEN cause = 'failed'
     THEN regexp_replace(reason, '0x[0-9a-fA-F]+|[0-9]+([.][0-9]+)?([eE][-+]?[0-9]+)?', '#', 'g') END
 HAVING count(*) >= :at_least ORDER BY 3 DESC LIMIT 3
 
+-- name: batch_swings
+SELECT number, attributes ->> 'batch_metric' AS metric, (attributes ->> 'effective_batch')::integer AS effective_batch,
+       (attributes ->> 'batch_metric_std')::float AS deviation
+FROM hpo.trial WHERE study = :study AND state = 'complete' AND attributes ? 'batch_metric_std'
+  AND attributes ? 'effective_batch' ORDER BY number
+
 -- name: open_designs
 SELECT attributes ->> 'design' AS design FROM hpo.trial
 WHERE study = :study AND origin = 'forced' AND state IN ('waiting', 'running') ORDER BY slot
