@@ -7,7 +7,9 @@ are the same study exactly when their fingerprints are equal.
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from functools import cached_property
+from itertools import product
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -24,6 +26,7 @@ from pydantic import (
 from budgets import (
     BUDGET_CONFIGS,
     PHASE2_RANGES,
+    STYLES,
     Architecture,
     SupplementaryConfiguration,
     SupplementaryRanges,
@@ -32,8 +35,9 @@ from budgets import (
     generate_forced_configs,
     parse_budget,
 )
+from studies.families import FAMILIES, Family, ModelName, WindowShape
 
-Tier = Literal["a20", "a50", "a100", "a200"]
+Tier = Literal["none", "a20", "a50", "a100", "a200"]
 Direction = Literal["maximize", "minimize"]
 
 
@@ -56,7 +60,7 @@ class DataSpec(_Section):
 
     example: str | None = Field(None, description="built-in prices: indices (S&P 500 and NASDAQ, daily, 1999 to 2018)")
     path: Path | None = Field(None, description="CSV or Parquet: unique_id, ds, open, high, low, close, volume")
-    tier: Tier = Field("a200", description="how many TA-Lib indicators a series: a20, a50, a100 or a200")
+    tier: Tier = Field("a200", description="how many TA-Lib indicators a series: none, a20, a50, a100 or a200")
 
     @model_validator(mode="before")
     @classmethod
@@ -224,7 +228,7 @@ class Spec(_Section):
 
     name: str = Field(pattern=rf"^{_NAME}(/phase2/{_NAME})?$", description="the study's name in the storage")
     objective: str = Field("neuralforecast", description="neuralforecast, or package.module:callable")
-    model: Literal["itransformer"] = Field("itransformer", description="model family of the neuralforecast objective")
+    model: ModelName = Field("itransformer", description="model family of the neuralforecast objective")
     data: DataSpec = DataSpec()
     target: TargetSpec = TargetSpec()
     budgets: tuple[Budget, ...] = Field(tuple(BUDGET_CONFIGS), description="parameter budgets to search")
@@ -293,6 +297,23 @@ class Spec(_Section):
             raise ValueError("the score of objective neuralforecast is an AUC, not to be minimized: drop direction")
         return self
 
+    @model_validator(mode="after")
+    def _the_family_can_be_built(self) -> Self:
+        features = int(self.data.tier != "none")
+        window = WindowShape(self.training.window, self.target.horizon, n_series=1, n_features=features)
+        styles = STYLES if self.supplementary is None else (self.supplementary.style,)
+        for budget, style in product(self.budgets if self.uses_prices else (), styles):
+            refused = self._family.refusal(self.architecture(budget, style), window)
+            if refused is not None:
+                raise ValueError(f"model {self.model} ({budget} {style}) {refused}")
+        low, high = self.phase2.n_heads
+        if self.uses_prices and not low <= (self._family.heads or low) <= high:
+            raise ValueError(
+                f"model {self.model} is built with n_heads={self._family.heads} alone, and phase2.n_heads goes from "
+                f"{low} to {high}: leave it out"
+            )
+        return self
+
     @property
     def uses_prices(self) -> bool:
         """Whether the built-in objective trains on prices; a callable brings its own data."""
@@ -308,7 +329,13 @@ class Spec(_Section):
     def ranges(self) -> SupplementaryRanges:
         """Where Phase 2 searches at the width of this study's model."""
         assert self.supplementary is not None
-        return self.phase2.ranges.for_width(self.architecture(self.budgets[0], self.supplementary.style).d_model)
+        heads = self._family.heads if self.uses_prices else None
+        ranges = self.phase2.ranges if heads is None else replace(self.phase2.ranges, n_heads=(heads, heads))
+        return ranges.for_width(self.architecture(self.budgets[0], self.supplementary.style).d_model)
+
+    @property
+    def _family(self) -> Family:
+        return FAMILIES[self.model]
 
     def as_json(self) -> dict[str, Any]:
         """Return the specification with every default written out, as JSON types."""

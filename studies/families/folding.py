@@ -58,7 +58,5 @@ def without_batch_norm(network: nn.Module, width: int) -> nn.Module:
         for name, child in list(layer.named_children()):
             if isinstance(child, nn.Sequential) and any(isinstance(each, nn.BatchNorm1d) for each in child):
                 setattr(layer, name, nn.LayerNorm(width))
-    assert not any(isinstance(each, nn.modules.batchnorm._BatchNorm) for each in network.modules())  # noqa: SLF001
+    assert not any(isinstance(each, nn.modules.batchnorm._BatchNorm) for each in network.modules())
     return network
-
-

@@ -1,8 +1,8 @@
 """TFT (Lim et al. 2019, arXiv 1912.09363): gates choose among the features, an LSTM reads them, one attention follows.
 
-Of a transformer's shape it has width and heads. Depth is that of its two LSTMs, of the history and of the horizon; there
-is one attention whatever the depth, and no feed-forward, but gated residual networks (GRN) as wide as the model. Every
-feature has such a network of its own, twice, so 12·L·d² says little: the features alone take about 10·F·d².
+Of a transformer's shape it has width and heads. Depth is that of its two LSTMs, of the history and of the horizon;
+there is one attention whatever the depth, and no feed-forward, but gated residual networks (GRN) as wide as the model.
+Every feature has such a network of its own, twice, so 12·L·d² says little: the features alone take about 10·F·d².
 """
 
 from collections.abc import Sequence
@@ -101,4 +101,4 @@ def _blocks(network: Any) -> "Sequence[nn.Module]":  # noqa: ANN401  NeuralForec
     return [*encoder.history_vsn.var_grns, *encoder.future_vsn.var_grns]
 
 
-TFT = Family(_build, _tokens, _count, _forward_flops, _blocks)
+TFT = Family(_build, _tokens, _count, _forward_flops, _blocks, feed_forward=False)
