@@ -7,6 +7,7 @@ import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from budgets import BUDGET_CONFIGS, STYLES, Architecture, ParameterGroups
 from studies.families import FAMILIES, WindowShape
@@ -202,6 +203,31 @@ def test_all_randomness_follows_from_the_seed(family: str) -> None:
     assert torch.equal(networks[0](inputs), first)
 
 
+@pytest.mark.parametrize("n_features", [0, 1, 4])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_trained_parameter_gets_a_gradient(family: str, n_features: int) -> None:
+    shape = shape_for(family, WindowShape(32, 1, 2, n_features))
+    network = FAMILIES[family].build(SMALL, shape, 0.0, 1).train()
+    network(random_inputs(shape, 3)).square().sum().backward()
+    trained = {name: each.grad for name, each in network.named_parameters() if each.requires_grad}
+    assert not [name for name, gradient in trained.items() if gradient is None or not gradient.any()]
+
+
+@pytest.mark.parametrize("n_features", [0, 4])
+@pytest.mark.parametrize("family", ["fedformer", "tft"])
+def test_what_is_left_untrained_does_not_matter(family: str, n_features: int) -> None:
+    shape = WindowShape(32, 1, 2, n_features)
+    network, inputs = FAMILIES[family].build(SMALL, shape, 0.0, 1).eval(), random_inputs(shape, 3)
+    before = network(inputs)
+    untrained = {name: each for name, each in network.named_parameters() if not each.requires_grad}
+    parts = [name for name in untrained if ".loss." not in name]
+    assert len(parts) >= 3
+    with torch.no_grad():
+        for name in parts:
+            untrained[name].normal_()
+    assert torch.equal(network(inputs), before)
+
+
 @pytest.mark.parametrize("family", FAMILIES)
 def test_nothing_is_dropped_past_the_dropout_modules(family: str) -> None:
     inputs = random_inputs(shape_for(family, WINDOW), 2)
@@ -253,6 +279,27 @@ def test_recomputing_gives_the_same_loss_and_gradients_and_keeps_the_names(famil
     for name, gradient in gradients.items():
         assert (gradient is None) == (same_gradients[name] is None)
         assert gradient is None or torch.allclose(gradient, same_gradients[name], rtol=1e-5, atol=1e-7), name
+
+
+@pytest.mark.parametrize("shape", [WindowShape(80, 1, 2, 20), WindowShape(48, 5, 3, 4)])
+@pytest.mark.parametrize("architecture", [Architecture(192, 2, 8), Architecture(128, 4, 8)])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_operations_are_about_those_that_torch_counts(
+    family: str, architecture: Architecture, shape: WindowShape
+) -> None:
+    shape = shape_for(family, shape)
+    # With dropout, attention is computed by products that torch counts.
+    network = FAMILIES[family].build(architecture, shape, 0.1, 1).train()
+    with FlopCounterMode(display=False) as counter:
+        network(random_inputs(shape, 1))
+    uncounted = 0
+    if family == "tft":
+        # Torch does not look into an LSTM: eight matrices a layer and row.
+        rows = shape.n_series * (shape.window + shape.horizon)
+        uncounted = 2 * 8 * architecture.d_model**2 * architecture.n_layers * rows
+    found = FAMILIES[family].forward_flops(architecture, shape)
+    # Embedding and head are not in the rule, transforms, biases and sums not in torch's count.
+    assert found == pytest.approx(counter.get_total_flops() + uncounted, rel=0.07)
 
 
 @pytest.mark.parametrize("family", FAMILIES)

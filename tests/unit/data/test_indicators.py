@@ -98,7 +98,7 @@ def test_few_rows_give_only_warm_up() -> None:
 
 
 def test_an_unknown_tier_lists_the_known_ones() -> None:
-    with pytest.raises(DataError, match="one of a20, a50, a100, a200: 'a30' is not"):
+    with pytest.raises(DataError, match="one of none, a20, a50, a100, a200: 'a30' is not"):
         compute_indicators(SP500, "a30")
 
 
