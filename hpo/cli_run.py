@@ -52,8 +52,8 @@ def run(  # noqa: PLR0913  one parameter a flag
 
     Args:
         study: A built-in study (quickstart, itransformer-a200) or a YAML file; default: itransformer-a200.
-        model: Model family: itransformer.
-        data_tier: How many indicators: a20, a50, a100 or a200.
+        model: Family: itransformer, patchtst, vanillatransformer, informer, autoformer, fedformer, tft or timexer.
+        data_tier: How many indicators: none, a20, a50, a100 or a200; patchtst takes none.
         data: CSV or Parquet with unique_id, ds, open, high, low, close, volume; default: the built-in prices.
         name: Name of the study in the storage.
         trials: Cap on the whole study, forced configurations included.

@@ -20,6 +20,7 @@ from budgets import (
     generate_forced_configs,
 )
 from studies.batches import batch_plan, batch_values, lighter
+from studies.families import FAMILIES
 from studies.sections import SupplementarySpec
 from studies.spaces import Params, phase1_space, phase2_params, phase2_space
 from studies.spec import Spec, phase2_name
@@ -242,7 +243,7 @@ def _shape_values(spec: Spec, budget: str, style: str) -> dict[str, Any]:
         "d_model": shape.d_model,
         "n_layers": shape.n_layers,
         "n_heads": shape.n_heads,
-        "d_ff": shape.d_ff,
+        "d_ff": shape.d_ff if FAMILIES[spec.model].feed_forward else None,
         "estimated_params": shape.estimated_params,
     }
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from budgets import STYLES, Architecture
-from studies.baseline import baseline_scores
+from studies.baseline import baseline_name, baseline_scores
 from studies.data.examples import load_example
 from studies.data.panel import Panel, build_panel, load_panel, panel_fingerprint, save_panel
 from studies.data.prices import load_prices
@@ -110,8 +110,7 @@ def _trial_flops(spec: Spec, architecture: Architecture, shape: WindowShape, eff
 
 def _baseline(panel: Panel) -> dict[str, Any]:
     scores = baseline_scores(panel)
-    name = "logistic regression on the features of the last row"
-    return {"name": name, "score": scores.auc, "low": scores.auc_low, "high": scores.auc_high}
+    return {"name": baseline_name(panel), "score": scores.auc, "low": scores.auc_low, "high": scores.auc_high}
 
 
 def _describe(panel: Panel) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validat
 
 from budgets import PHASE2_RANGES, Architecture, SupplementaryConfiguration, SupplementaryRanges
 
-Tier = Literal["a20", "a50", "a100", "a200"]
+Tier = Literal["none", "a20", "a50", "a100", "a200"]
 
 
 class Section(BaseModel):
@@ -35,7 +35,7 @@ class DataSpec(Section):
 
     example: str | None = Field(None, description="built-in prices: indices (S&P 500 and NASDAQ, daily, 1999 to 2018)")
     path: Path | None = Field(None, description="CSV or Parquet: unique_id, ds, open, high, low, close, volume")
-    tier: Tier = Field("a200", description="how many TA-Lib indicators a series: a20, a50, a100 or a200")
+    tier: Tier = Field("a200", description="how many TA-Lib indicators a series: none, a20, a50, a100 or a200")
 
     @model_validator(mode="before")
     @classmethod

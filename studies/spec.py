@@ -7,13 +7,16 @@ are the same study exactly when their fingerprints are equal.
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from functools import cached_property
+from itertools import product
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from budgets import (
     BUDGET_CONFIGS,
+    STYLES,
     Architecture,
     SupplementaryRanges,
     compute_budget_aware_extremes,
@@ -22,6 +25,7 @@ from budgets import (
     metric_kind,
     parse_budget,
 )
+from studies.families import FAMILIES, Family, ModelName, WindowShape
 from studies.sections import (
     REGRESSION_LOSSES,
     AlertSpec,
@@ -65,7 +69,7 @@ class Spec(Section):
 
     name: str = Field(pattern=rf"^{_NAME}(/phase2/{_NAME})?$", description="the study's name in the storage")
     objective: str = Field("neuralforecast", description="neuralforecast, or package.module:callable")
-    model: Literal["itransformer"] = Field("itransformer", description="model family of the neuralforecast objective")
+    model: ModelName = Field("itransformer", description="model family of the neuralforecast objective")
     data: DataSpec = DataSpec()
     target: TargetSpec = TargetSpec()
     budgets: tuple[Budget, ...] = Field(tuple(BUDGET_CONFIGS), description="parameter budgets to search")
@@ -160,6 +164,23 @@ class Spec(Section):
             )
         return self
 
+    @model_validator(mode="after")
+    def _the_family_can_be_built(self) -> Self:
+        features = int(self.data.tier != "none")
+        window = WindowShape(self.training.window, self.target.horizon, n_series=1, n_features=features)
+        styles = STYLES if self.supplementary is None else (self.supplementary.style,)
+        for budget, style in product(self.budgets if self.uses_prices else (), styles):
+            refused = self._family.refusal(self.architecture(budget, style), window)
+            if refused is not None:
+                raise ValueError(f"model {self.model} ({budget} {style}) {refused}")
+        low, high = self.phase2.n_heads
+        if self.uses_prices and not low <= (self._family.heads or low) <= high:
+            raise ValueError(
+                f"model {self.model} is built with n_heads={self._family.heads} alone, and phase2.n_heads goes from "
+                f"{low} to {high}: leave it out"
+            )
+        return self
+
     @property
     def score_metric(self) -> str:
         """What the score is, in the words of `budgets.METRIC_KINDS`."""
@@ -185,7 +206,13 @@ class Spec(Section):
     def ranges(self) -> SupplementaryRanges:
         """Where Phase 2 searches at the width of this study's model."""
         assert self.supplementary is not None
-        return self.phase2.ranges.for_width(self.architecture(self.budgets[0], self.supplementary.style).d_model)
+        heads = self._family.heads if self.uses_prices else None
+        ranges = self.phase2.ranges if heads is None else replace(self.phase2.ranges, n_heads=(heads, heads))
+        return ranges.for_width(self.architecture(self.budgets[0], self.supplementary.style).d_model)
+
+    @property
+    def _family(self) -> Family:
+        return FAMILIES[self.model]
 
     def as_json(self) -> dict[str, Any]:
         """Return the specification with every default written out, as JSON types."""

@@ -21,9 +21,10 @@ from torch.utils.data import DataLoader
 from budgets import Architecture, BatchPlan
 from studies.batches import batch_plan, batch_values
 from studies.checkpoints import CheckpointFile, Checkpoints
-from studies.data.panel import cut_before_test
+from studies.data.panel import Panel, cut_before_test
 from studies.dropout import StepRandomness, use_whole_batch_dropout
 from studies.families import FAMILIES
+from studies.families.recompute import recompute_blocks
 from studies.losses import BERNOULLI, ClassificationLoss
 from studies.metrics import area_under_curve
 from studies.objective import DivergedError, TrialContext
@@ -49,17 +50,9 @@ def score(params: Mapping[str, Any], context: TrialContext) -> float:
     spec, training = context.spec, context.spec.training
     panel = cut_before_test(open_panel(spec, context.home, context.sizes["panel"]))
     torch.set_num_threads(context.threads)
-    architecture = Architecture(int(params["d_model"]), int(params["n_layers"]), int(params["n_heads"]))
-    network = FAMILIES[spec.model].build(architecture, window_shape(panel), float(params["dropout"]), context.seed)
     windows, plan = Windows(panel), batch_plan(params, training)
     precision = resolve_precision(training.precision)
-    model = WindowClassifier(
-        network,
-        float(params["learning_rate"]),
-        float(params["weight_decay"]),
-        ClassificationLoss(training.loss, panel.base_rates["train"]),
-        plan.accumulation,
-    )
+    model = _classifier(params, context, panel, plan)
     watch, saved = ValidationWatch(windows, training, plan.micro, context), CheckpointFile(params, context)
     done = saved.find()
     # The watch comes first: a checkpoint holds the look of its own step.
@@ -79,6 +72,7 @@ def score(params: Mapping[str, Any], context: TrialContext) -> float:
         threads=context.threads,
         windows_seen=model.windows_seen,
         last_loss=model.last_loss,
+        **_peak_on_card(),
         batch_metric=spec.score_metric,
         **model.spread.as_attributes(),
         **watch.summary(),
@@ -89,6 +83,27 @@ def score(params: Mapping[str, Any], context: TrialContext) -> float:
         # A full disk costs the ensemble a member, not the search a score.
         _LOG.warning("the validation predictions could not be saved: %s", error)
     return watch.best.auc
+
+
+def _classifier(params: Mapping[str, Any], context: TrialContext, panel: Panel, plan: BatchPlan) -> "WindowClassifier":
+    family, training = FAMILIES[context.spec.model], context.spec.training
+    architecture = Architecture(int(params["d_model"]), int(params["n_layers"]), int(params["n_heads"]))
+    network = family.build(architecture, window_shape(panel), float(params["dropout"]), context.seed)
+    if training.gradient_checkpointing:
+        recompute_blocks(network, family)
+    return WindowClassifier(
+        network,
+        float(params["learning_rate"]),
+        float(params["weight_decay"]),
+        ClassificationLoss(training.loss, panel.base_rates["train"]),
+        plan.accumulation,
+    )
+
+
+def _peak_on_card() -> dict[str, float]:
+    if not torch.cuda.is_available():
+        return {}
+    return {"peak_gpu_mb": round(torch.cuda.max_memory_allocated() / 2**20, 1)}
 
 
 def resolve_precision(precision: str) -> str:
