@@ -11,6 +11,8 @@ from budgets.architectures import (
     smallest_architecture_reaching,
     usual_heads,
 )
+from budgets.batch_rules import minimum_effective_batch, recommended_effective_batch
+from budgets.batching import BatchPlan, MemoryLimit, PlannedBatch, largest_micro_batch, plan_batch
 from budgets.errors import BudgetError, InputError
 from budgets.forced import (
     DEFAULT_REGULARIZATION,
@@ -18,7 +20,9 @@ from budgets.forced import (
     Regularization,
     generate_forced_configs,
 )
+from budgets.metric_kinds import MetricKind, metric_kind
 from budgets.parameters import ParameterGroups, estimate_parameters, format_budget, parse_budget
+from budgets.rollouts import PpoChoices, PpoPlan
 from budgets.supplementary import (
     PHASE2_RANGES,
     Corner,
@@ -33,11 +37,17 @@ __all__ = [
     "PHASE2_RANGES",
     "STYLES",
     "Architecture",
+    "BatchPlan",
     "BudgetError",
     "Corner",
     "ForcedConfiguration",
     "InputError",
+    "MemoryLimit",
+    "MetricKind",
     "ParameterGroups",
+    "PlannedBatch",
+    "PpoChoices",
+    "PpoPlan",
     "Regularization",
     "SupplementaryConfiguration",
     "SupplementaryRanges",
@@ -48,8 +58,13 @@ __all__ = [
     "generate_corners",
     "generate_forced_configs",
     "largest_architecture_within",
+    "largest_micro_batch",
+    "metric_kind",
+    "minimum_effective_batch",
     "nearest_architecture",
     "parse_budget",
+    "plan_batch",
+    "recommended_effective_batch",
     "smallest_architecture_reaching",
     "usual_heads",
 ]

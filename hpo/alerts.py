@@ -8,7 +8,7 @@ from statistics import median
 from typing import Any
 
 from hpo.records import Alert, Counts, RepeatedFailure, StudyRecord, StudyState, TrialRecord, WorkerRecord
-from studies.spec import AlertSpec
+from studies.sections import AlertSpec
 
 # Growth is judged from here on: the first trials fill caches, and a few MiB are no leak.
 _SETTLED_TRIALS, _LEAST_GROWTH_MB = 3, 20.0

@@ -12,6 +12,7 @@ from contextlib import suppress
 from cyclopts import App, CycloptsError
 
 from budgets.errors import InputError
+from hpo.cli_batch import batch
 from hpo.cli_dashboard import dashboard
 from hpo.cli_database import db
 from hpo.cli_run import phase2, run
@@ -41,7 +42,7 @@ def _version() -> str:
 
 # Cyclopts would end an interrupted command in silence.
 app = App(name="hpo", help=HELP, help_format="plaintext", version=_version, suppress_keyboard_interrupt=False)
-for command in (run, phase2, worker, fleet, status, metrics, dashboard, size, reap, db):
+for command in (run, phase2, worker, fleet, status, metrics, dashboard, size, batch, reap, db):
     app.command(command)
 
 

@@ -8,7 +8,7 @@ from hpo.alerts import Facts, Finding, find_alerts
 from hpo.control import Control
 from hpo.presence import is_dead
 from hpo.records import Counts, Pace, StudyRecord, StudyState, Throughput, TrialRecord, TrialState, WorkerRecord
-from studies.spec import AlertSpec
+from studies.sections import AlertSpec
 
 _HOUR = 3600.0
 _SHOWN_VITALS = ("memory_mb", "trial_memory_mb", "trial_gpu_mb", "own_memory_mb", "memory_after", "gpus", "disk_free")

@@ -18,8 +18,9 @@ from budgets import (
     generate_corners,
     generate_forced_configs,
 )
+from studies.sections import SupplementarySpec
 from studies.spaces import Params, phase1_space, phase2_params, phase2_space
-from studies.spec import Spec, SupplementarySpec, phase2_name
+from studies.spec import Spec, phase2_name
 
 
 @dataclass(frozen=True)

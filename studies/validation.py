@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from studies.baseline import validation_clusters
 from studies.metrics import Scores, area_under_curve, classification_scores
 from studies.objective import DivergedError, TrialContext
-from studies.spec import TrainingSpec
+from studies.sections import TrainingSpec
 from studies.windows import Windows
 
 # Windows a forward pass while validating; more is no faster on two cores and takes more memory.

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.utils.data import IterableDataset
 
 from studies.data.panel import Panel
-from studies.spec import TrainingSpec
+from studies.sections import TrainingSpec
 
 Batch = tuple[dict[str, Tensor], Tensor]
 

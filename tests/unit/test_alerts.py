@@ -8,7 +8,7 @@ import pytest
 
 from hpo.alerts import AlertKind, Facts, find_alerts
 from hpo.records import Alert, Counts, RepeatedFailure, StudyRecord, StudyState, WorkerRecord
-from studies.spec import AlertSpec
+from studies.sections import AlertSpec
 
 STUDY = StudyRecord("s", 1, {}, "", {}, 20, StudyState.RUNNING, "", {}, convergence_off=False)
 VITALS = {
