@@ -1,26 +1,25 @@
 """iTransformer (Liu et al. 2023, arXiv 2310.06625): every series, and every feature of it, is one token."""
 
-import logging
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 from budgets import Architecture, ParameterGroups
-from studies.families.family import Family, WindowShape
+from studies.families.family import Family, WindowShape, encoder_flops
+from studies.families.options import feature_names, model_options
 
 if TYPE_CHECKING:
     from torch import nn
 
 
 def _build(architecture: Architecture, shape: WindowShape, dropout: float, seed: int) -> "nn.Module":
-    from neuralforecast.losses.pytorch import DistributionLoss
     from neuralforecast.models import iTransformer
 
-    # Lightning announces every seed that it is given.
-    logging.getLogger("lightning_fabric.utilities.seed").setLevel(logging.WARNING)
-    return iTransformer(  # type: ignore[no-any-return]
-        h=shape.horizon,
-        input_size=shape.window,
+    from studies.families.attention import drop_by_module
+
+    network = iTransformer(
+        **model_options(shape, seed),
         n_series=shape.n_series,
-        futr_exog_list=[f"feature_{i}" for i in range(shape.n_features)],
+        futr_exog_list=feature_names(shape),
         hidden_size=architecture.d_model,
         n_heads=architecture.n_heads,
         e_layers=architecture.n_layers,
@@ -29,9 +28,8 @@ def _build(architecture: Architecture, shape: WindowShape, dropout: float, seed:
         dropout=dropout,
         # The inputs are 0/1 labels and scaled indicators: normalizing a window again would erase the base rate.
         use_norm=False,
-        loss=DistributionLoss("Bernoulli"),
-        random_seed=seed,
     )
+    return drop_by_module(network)
 
 
 def _tokens(shape: WindowShape) -> int:
@@ -53,4 +51,13 @@ def _count(architecture: Architecture, shape: WindowShape) -> ParameterGroups:
     )
 
 
-ITRANSFORMER = Family(build=_build, tokens=_tokens, count=_count)
+def _forward_flops(architecture: Architecture, shape: WindowShape) -> int:
+    tokens = _tokens(shape)
+    return encoder_flops(architecture.n_layers, architecture.d_model, tokens, tokens)
+
+
+def _blocks(network: Any) -> "Sequence[nn.Module]":  # noqa: ANN401  NeuralForecast ships no types
+    return list(network.encoder.attn_layers)
+
+
+ITRANSFORMER = Family(_build, _tokens, _count, _forward_flops, _blocks)
