@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 _WINDOWS = 10_007
 # Windows of two real passes, where a module needs the content of its tensors.
 _FEW = (2, 3)
+# Of which the difference is one layer like all further ones: a decoder has one, so an encoder has two and three.
+_DEPTHS = (3, 4)
 # Dropout at 0 would let torch choose an attention that keeps less; a study searches from 0.1 on.
 _DROPOUT = 0.5
 
@@ -37,6 +39,7 @@ class _Pass:
     largest_parameter: int
     kept: dict[int | None, list[int]] = field(default_factory=dict)
     block_inputs: list[int] = field(default_factory=list)
+    recurrent: "list[tuple[nn.RNNBase, Tensor]]" = field(default_factory=list)
 
 
 @cache
@@ -52,19 +55,18 @@ def footprint(
         precision: 32-true or bf16-mixed.
         recompute: whether its blocks keep their inputs alone and are computed again in the backward pass.
     """
-    first, second = 1, 2
-    if architecture.n_layers <= second:
+    if architecture.n_layers <= max(_DEPTHS):
         return _counted(model, architecture, shape, precision, recompute=recompute)
-    # All layers are alike: 28 of them are counted as two, and 26 times what the second one adds.
+    # Further layers are alike: 28 of them are counted as four, and 24 times what the fourth one adds.
     low, high = (
         _counted(model, replace(architecture, n_layers=layers), shape, precision, recompute=recompute)
-        for layers in (first, second)
+        for layers in _DEPTHS
     )
     more = Counter(dict(high.kept))
     more.subtract(Counter(dict(low.kept)))
     if min(more.values(), default=0) < 0:
         return _counted(model, architecture, shape, precision, recompute=recompute)
-    times = architecture.n_layers - second
+    times = architecture.n_layers - max(_DEPTHS)
     kept = Counter(dict(high.kept))
     for size, count in more.items():
         kept[size] += times * count
@@ -85,13 +87,15 @@ def _counted(
         with FakeTensorMode():
             seen = _forward(model, architecture, shape, precision, _WINDOWS)
     except (RuntimeError, NotImplementedError, TypeError):
-        # It looks at the content of a tensor. Few windows are enough, and two numbers of them tell the batch apart.
+        # It looks at the content of a tensor, which a fake one has not.
+        # Few windows are enough, and two numbers of them tell the batch apart.
         fewer, more = (_forward(model, architecture, shape, precision, windows) for windows in _FEW)
         groups = {block: _by_difference(fewer.kept[block], more.kept[block]) for block in fewer.kept}
         inputs, counts = _by_difference(fewer.block_inputs, more.block_inputs), fewer
     else:
         groups = {block: _by_divisibility(sizes) for block, sizes in seen.kept.items()}
         inputs, counts = _by_divisibility(seen.block_inputs), seen
+        groups[None] = groups.get(None, Kept()) + _workspaces(seen.recurrent)
     kept = _recomputed(groups, inputs) if recompute else sum(groups.values(), Kept())
     return _footprint(counts, kept)
 
@@ -134,7 +138,7 @@ def _forward(model: str, architecture: Architecture, shape: WindowShape, precisi
     network = FAMILIES[model].build(architecture, shape, _DROPOUT, 0).train()
     trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
     entries = [each.numel() * (2 if each.is_complex() else 1) for each in trained]
-    watch = _Watch(network, [])
+    watch = _Watch(network, FAMILIES[model].blocks(network))
     inputs = {
         "insample_y": torch.zeros(windows, shape.window, shape.n_series),
         "futr_exog": torch.zeros(windows, shape.n_features, shape.window + shape.horizon, shape.n_series),
@@ -145,7 +149,37 @@ def _forward(model: str, architecture: Architecture, shape: WindowShape, precisi
         torch.autograd.graph.saved_tensors_hooks(watch.keep, _as_it_is),
     ):
         nn.functional.binary_cross_entropy_with_logits(network(inputs)[:, -1], targets)
-    return _Pass(sum(entries), max(entries), watch.sizes(), watch.input_sizes())
+    return _Pass(sum(entries), max(entries), watch.sizes(), watch.input_sizes(), watch.recurrent)
+
+
+def _workspaces(recurrent: "Sequence[tuple[nn.RNNBase, Tensor]]") -> Kept:
+    """Return what recurrent layers keep and hide: oneDNN's workspace, of which a fake layer says that it is empty.
+
+    Each layer alone, with its input, is run for real with few sequences; what fake ones show has been counted. Of TFT
+    it is a quarter of everything.
+    """
+    from torch._subclasses.fake_tensor import FakeTensorMode
+
+    hidden = Kept()
+    for layer, given in recurrent:
+        real = _by_difference(*(_kept_by_recurrent(layer, given, sequences) for sequences in _FEW))
+        with FakeTensorMode():
+            shown = _by_difference(*(_kept_by_recurrent(layer, given, sequences) for sequences in _FEW))
+        a_sequence = sum(size * n for (size, _), n in real.items()) - sum(size * n for (size, _), n in shown.items())
+        hidden[a_sequence * given.shape[0 if layer.batch_first else 1] // _WINDOWS, 0] += 1
+    return hidden
+
+
+def _kept_by_recurrent(layer: "nn.RNNBase", given: "Tensor", sequences: int) -> list[int]:
+    import torch
+
+    sizes = list(given.shape)
+    sizes[0 if layer.batch_first else 1] = sequences
+    alike = type(layer)(layer.input_size, layer.hidden_size, layer.num_layers, batch_first=layer.batch_first)
+    watch = _Watch(alike, [])
+    with torch.autograd.graph.saved_tensors_hooks(watch.keep, _as_it_is):
+        alike(torch.zeros(sizes, requires_grad=True))
+    return watch.sizes()[None]
 
 
 def _as_it_is(tensor: "Tensor") -> "Tensor":
@@ -161,6 +195,10 @@ class _Watch:
         self._kept: dict[int, tuple[int | None, Tensor]] = {}
         self._inputs: dict[int, Tensor] = {}
         self._block: int | None = None
+        self.recurrent: list[tuple[nn.RNNBase, Tensor]] = []
+        for module in network.modules():
+            if hasattr(module, "all_weights") and module is not network:
+                module.register_forward_pre_hook(self._meeting)
         for number, block in enumerate(blocks):
             block.register_forward_pre_hook(self._entering(number), with_kwargs=True)
             block.register_forward_hook(self._leaving)
@@ -183,6 +221,9 @@ class _Watch:
         """Return the bytes of the inputs of blocks that nothing outside of them keeps."""
         outside = {address for address, (block, _) in self._kept.items() if block is None}
         return [t.untyped_storage().nbytes() for address, t in self._inputs.items() if address not in outside]
+
+    def _meeting(self, module: Any, args: Any) -> None:  # noqa: ANN401  a hook
+        self.recurrent.append((module, args[0]))
 
     def _entering(self, number: int) -> Any:  # noqa: ANN401  a hook
         from torch.utils._pytree import tree_leaves
