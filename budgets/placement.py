@@ -182,9 +182,7 @@ class _Room:
         if card is not None:
             self._cards[card] -= demand.card_bytes
         sizes = tuple(
-            each.name
-            for each in demands
-            if each.ram_bytes <= demand.ram_bytes and each.card_bytes <= demand.card_bytes
+            each.name for each in demands if each.ram_bytes <= demand.ram_bytes and each.card_bytes <= demand.card_bytes
         )
         return Place(sizes, demand.ram_bytes, card, demand.card_bytes if self._cards else 0)
 

@@ -6,7 +6,7 @@ count. The batch is a prime number of windows that divides nothing else, so what
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -175,7 +175,8 @@ def _kept_by_recurrent(layer: "nn.RNNBase", given: "Tensor", sequences: int) -> 
 
     sizes = list(given.shape)
     sizes[0 if layer.batch_first else 1] = sequences
-    alike = type(layer)(layer.input_size, layer.hidden_size, layer.num_layers, batch_first=layer.batch_first)
+    kind: Callable[..., nn.RNNBase] = type(layer)
+    alike = kind(layer.input_size, layer.hidden_size, layer.num_layers, batch_first=layer.batch_first)
     watch = _Watch(alike, [])
     with torch.autograd.graph.saved_tensors_hooks(watch.keep, _as_it_is):
         alike(torch.zeros(sizes, requires_grad=True))

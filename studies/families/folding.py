@@ -60,5 +60,3 @@ def without_batch_norm(network: nn.Module, width: int) -> nn.Module:
                 setattr(layer, name, nn.LayerNorm(width))
     assert not any(isinstance(each, nn.modules.batchnorm._BatchNorm) for each in network.modules())  # noqa: SLF001
     return network
-
-
