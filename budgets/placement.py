@@ -153,7 +153,8 @@ def trials_an_hour(cores: int, workers: int, demands: Sequence[Demand]) -> float
         return None
     if workers < 1:
         return 0.0
-    return 3600 * workers * threads_a_worker(cores, workers) * trials / sum(known)
+    in_use = min(cores, workers * threads_a_worker(cores, workers))
+    return 3600 * in_use * trials / sum(known)
 
 
 def threads_a_worker(cores: int, workers: int) -> int:
