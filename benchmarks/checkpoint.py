@@ -17,6 +17,7 @@ from typing import Any
 import pytorch_lightning as lightning
 from torch.utils.data import DataLoader
 
+from studies.batches import batch_plan
 from studies.checkpoints import CheckpointFile
 from studies.data.panel import cut_before_test
 from studies.families import FAMILIES
@@ -24,7 +25,7 @@ from studies.objective import TrialContext
 from studies.preparation import open_panel, prepare_prices, window_shape
 from studies.reading import read_spec
 from studies.training import WindowClassifier, make_trainer, resolve_precision
-from studies.windows import TrainingWindows, Windows, batch_sizes
+from studies.windows import TrainingWindows, Windows
 
 _BUDGETS = ["750k", "200M"]
 _TRAINING = {"max_steps": 2, "micro_batch": 8}
@@ -60,7 +61,7 @@ def measure(budget: str, home: Path) -> tuple[int, Stopwatch, float, int]:
     params: dict[str, Any] = {"budget": budget, "style": "deep"}
     network = FAMILIES[spec.model].build(spec.architecture(budget, "deep"), window_shape(panel), 0.3, 1)
     model = WindowClassifier(network, 1e-4, 1e-3)
-    saved, batches = CheckpointFile(params, context), batch_sizes(params, spec.training)
+    saved, batches = CheckpointFile(params, context), batch_plan(params, spec.training)
     watch = Stopwatch(saved.path)
     trainer = make_trainer(spec.training.max_steps, batches, resolve_precision("auto"), saved, [watch])
     trainer.fit(model, DataLoader(TrainingWindows(Windows(panel), batches, 1), batch_size=None))

@@ -26,8 +26,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from budgets import STYLES, compute_budget_aware_extremes
 from hpo.fork_server import Channel, ForkServer, call
-from studies.declaration import Prepared, declare, derive
+from studies.declaration import Prepared, derive
+from studies.families import FAMILIES
 from studies.spec import Spec
 
 TOLERANCE = 0.25
@@ -47,6 +49,7 @@ class Row:
     window: int = 80
     tier: str = "a20"
     precision: str = "32-true"
+    recompute: bool = False
 
     def spec(self) -> Spec:
         """Return a study of such trials; a short validation part, to be quick."""
@@ -57,20 +60,26 @@ class Row:
             "effective_batch": self.micro * self.parts,
             "window": self.window,
             "precision": self.precision,
+            "gradient_checkpointing": self.recompute,
         }
-        split = {"validation": 0.01, "test": 0.15}
-        values = {"name": "memory", "data": {"tier": self.tier}, "training": training, "split": split}
-        spec = Spec.model_validate({**values, "budgets": [self.budget], "trials": 18})
-        heads = 8 if self.model == "fedformer" else None
-        shape = spec.architecture(self.budget, self.style)
-        shapes = {self.budget: {self.style: {"d_model": shape.d_model, "n_layers": shape.n_layers, "n_heads": heads}}}
-        changed = Spec.model_validate({**spec.as_json(), "architectures": shapes}) if heads else spec
-        return changed.model_copy(update={"model": self.model})
+        values = {"name": "memory", "model": self.model, "data": {"tier": self.tier}, "training": training}
+        values |= {"budgets": [self.budget], "split": {"validation": 0.01}, "trials": 18}
+        heads = FAMILIES[self.model].heads
+        if heads is not None:
+            shapes = {style: _shape(self.budget, style, heads) for style in STYLES}
+            values["architectures"] = {self.budget: shapes}
+        return Spec.model_validate(values)
 
     def __str__(self) -> str:
         unusual = [f"{self.parts} parts"] * (self.parts > 1) + [self.tier] * (self.tier != "a20")
         unusual += [f"window {self.window}"] * (self.window != 80) + [self.precision] * (self.precision != "32-true")
+        unusual += ["recomputed"] * self.recompute
         return f"{self.model} {self.budget}_{self.style} x{self.micro} {', '.join(unusual)}".rstrip()
+
+
+def _shape(budget: str, style: str, heads: int) -> dict[str, int]:
+    usual = compute_budget_aware_extremes(budget, style)
+    return {"d_model": usual.d_model, "n_layers": usual.n_layers, "n_heads": heads}
 
 
 ROWS = [
@@ -82,6 +91,7 @@ ROWS = [
     Row("itransformer", "2M", "deep", 64, precision="bf16-mixed"),
     Row("itransformer", "20M", "shallow", 32),
     Row("itransformer", "20M", "deep", 8),
+    Row("itransformer", "20M", "deep", 32, recompute=True),
     Row("itransformer", "200M", "shallow", 2),
     Row("itransformer", "200M", "deep", 2),
     Row("patchtst", "750k", "deep", 64),
@@ -111,9 +121,10 @@ def measure(_channel: Channel, spec: Spec, params: dict[str, Any], sizes: dict[s
 
 def estimate(row_spec: Spec, params: dict[str, Any], sizes: dict[str, Any]) -> float:
     """Return what is estimated for such a trial, in MiB, as it is before a trial starts."""
+    from studies.batches import batch_plan
     from studies.memory import stored_estimate
 
-    found = stored_estimate(sizes, params, row_spec.training.micro_batch_size)
+    found = stored_estimate(sizes, params, batch_plan(params, row_spec.training))
     assert found is not None
     return found.total / _MIB
 

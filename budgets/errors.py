@@ -7,6 +7,8 @@ remedy. The command line prints it and exits with code 2, and nothing has been w
     ├── BudgetError          budgets: an unknown or impossible parameter budget or architecture
     ├── SpecError            studies: a study's specification
     ├── DataError            studies: prices, features, labels, splits
+    ├── CheckpointError      studies: a checkpoint that can't be read or doesn't fit
+    ├── PreflightError       hpo: a study that breaks a rule; see `hpo check`
     └── StorageError         hpo: the database; UnknownStudyError and SpecDiffersError below it
 """
 

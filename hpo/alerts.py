@@ -7,6 +7,7 @@ from itertools import groupby
 from statistics import median
 from typing import Any
 
+from hpo.instability import Unstable
 from hpo.records import Alert, Counts, RepeatedFailure, StudyRecord, StudyState, TrialRecord, WorkerRecord
 from studies.sections import AlertSpec
 
@@ -21,6 +22,7 @@ class AlertKind(StrEnum):
     REPEATED_FAILURES = "repeated_failures"
     FAILED = "failed"
     COLLAPSED = "collapsed"
+    UNSTABLE = "unstable"
     THROUGHPUT = "throughput"
     NO_WORKER = "no_worker"
     SILENT_WORKER = "silent_worker"
@@ -63,11 +65,19 @@ class Facts:
     failures: Sequence[RepeatedFailure]
     raised: Sequence[Alert]
     lost_after_seconds: float
+    unstable: Sequence[Unstable] = ()
 
 
 def find_alerts(facts: Facts) -> tuple[Finding, ...]:
     """Return everything that needs a person."""
-    return (*_of_results(facts), *_of_progress(facts), *_of_workers(facts), *_of_machines(facts), *_raised(facts))
+    return (
+        *_of_results(facts),
+        *_of_batches(facts),
+        *_of_progress(facts),
+        *_of_workers(facts),
+        *_of_machines(facts),
+        *_raised(facts),
+    )
 
 
 def _of_results(facts: Facts) -> Iterator[Finding]:
@@ -82,6 +92,17 @@ def _of_results(facts: Facts) -> Iterator[Finding]:
     if facts.best is not None and facts.best.attributes.get("collapsed"):
         said = f"the predictions of the best trial, {facts.best.number}, have collapsed to nearly a constant"
         yield Finding(AlertKind.COLLAPSED, said)
+
+
+def _of_batches(facts: Facts) -> Iterator[Finding]:
+    for found in facts.unstable:
+        swing = found.swing
+        said = (
+            f"the {swing.metric} of trial {swing.number} swings from batch to batch: standard deviation "
+            f"{swing.deviation:.3g}, median {found.usual:.3g} for {found.peers} others with batches of "
+            f"{swing.effective_batch}; distrust its score, or run it again with a larger effective batch"
+        )
+        yield Finding(AlertKind.UNSTABLE, said)
 
 
 def _of_progress(facts: Facts) -> Iterator[Finding]:

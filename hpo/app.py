@@ -6,9 +6,11 @@ Every command is a function that takes plain values and returns plain values; `h
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hpo import control_schema
+from hpo.artifacts import checkpoint_directory
 from hpo.errors import StorageError, StudyGoneError
 from hpo.monitor import Status
 from hpo.presence import is_dead, this_host
@@ -17,6 +19,7 @@ from hpo.service import Service, is_untouched, open_existing, open_service
 from hpo.settings import Settings
 from hpo.storage import database_away, open_storage
 from hpo.upgrade import optuna_version
+from studies.checkpoint_contents import CHECKPOINT_NAME
 from studies.spec import Spec
 
 if TYPE_CHECKING:
@@ -47,6 +50,26 @@ def trials(settings: Settings, storage_url: str | None, name: str) -> list[Trial
     """Return all trials of a study."""
     with open_existing(settings, storage_url, name) as service:
         return service.control.trials(service.find(name).name)
+
+
+def checkpoint(settings: Settings, storage_url: str | None, name: str, number: int) -> Path:
+    """Return where a trial's checkpoint lies on this machine.
+
+    Raises:
+        StorageError: there is no such trial, or it has none here.
+    """
+    with open_existing(settings, storage_url, name) as service:
+        study = service.find(name).name
+        trial = service.control.trial(study, number)
+    if trial is None:
+        raise StorageError(f"study {name} has no trial {number}: `hpo status {name} --json` counts them from 0")
+    path = checkpoint_directory(settings.home, study, trial.slot) / CHECKPOINT_NAME
+    if not path.exists():
+        raise StorageError(
+            f"trial {number} of {name} is {trial.state.value} and has no checkpoint on this machine: there is one only "
+            "until the trial has ended, on the machine that trains it"
+        )
+    return path
 
 
 def stop(settings: Settings, storage_url: str | None, name: str) -> Status:

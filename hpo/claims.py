@@ -19,6 +19,7 @@ from typing import Any
 from optuna.trial import Trial
 
 from hpo.artifacts import forget_checkpoint, forget_outcome, kept_outcome
+from hpo.attempts import Attempts, final_state, judgement
 from hpo.control import Control
 from hpo.convergence import Convergence, check_early_stopping_convergence
 from hpo.ledger import Ledger
@@ -69,6 +70,7 @@ class Claims:
         self.stored_fingerprint = study.fingerprint
         self._prepared = study.prepared
         self._derived = tuple(Derived(**rule) for rule in study.prepared.get("derived", ()))
+        self._attempts = Attempts(self.declaration, self.spec.max_attempts, self._derived)
         self._history = study.imported
         self._is_dead, self._home = is_dead, home
         self._mirror = Mirror(storage, study.name, self.spec.seed)
@@ -92,18 +94,17 @@ class Claims:
                     return None
                 trial = self._start(worker, study.cap, records)
                 if trial is not None:
-                    params = {**trial.params, **derive(trial.params, self._derived)}
-                    return Claim(self.name, self.spec, trial, params, self._prepared)
+                    return Claim(self.name, self.spec, trial, self._attempts.values(trial), self._prepared)
             return None
 
     def end(self, trial: TrialRecord, outcome: Outcome) -> bool:
         """Write down how a trial ended; return False when the worker does not hold it any more.
 
-        A cause that is worth another attempt puts the same parameters back into the queue, until `max_attempts`
-        are spent. A score that comes too late is given to the trial that waits in place of this one, if nobody has
-        begun that; otherwise it is dropped.
+        A cause that is worth another attempt puts the same parameters back into the queue; see `hpo.attempts`. A score
+        that comes too late is given to the trial that waits in place of this one, if nobody has begun that; otherwise
+        it is dropped.
         """
-        if self._runs_again(trial, outcome):
+        if self._attempts.runs_again(trial, outcome.cause):
             with self._locked():
                 held = self._write(trial, outcome)
         else:
@@ -286,9 +287,6 @@ class Claims:
             attributes=derive(params, self._derived),
         )
 
-    def _attempts_left(self, trial: TrialRecord, cause: Cause) -> bool:
-        return cause is Cause.INTERRUPTED or trial.attempt < self.spec.max_attempts
-
     def _put_back(self, trial: TrialRecord, outcome: Outcome) -> bool:
         """Replace a running trial by one with the same parameters that waits; False when it is not held.
 
@@ -299,14 +297,7 @@ class Claims:
         now = self._control.trial(self.name, trial.number)
         if now is None or now.state is not TrialState.RUNNING or now.worker != trial.worker:
             return False
-        successor = replace(
-            trial,
-            turn=trial.turn + 1,
-            attempt=trial.attempt + (cause is not Cause.INTERRUPTED),
-            state=TrialState.WAITING,
-            worker=None,
-            attributes={**trial.attributes, "retry_of": trial.number, "retry_cause": cause.value},
-        )
+        successor = self._attempts.successor(trial, cause)
         number = self._mirror.waiting_number(successor)
         if number is None:
             self._mirror.enqueue(successor)
@@ -316,17 +307,17 @@ class Claims:
 
     def _write(self, trial: TrialRecord, outcome: Outcome) -> bool:
         """Put a trial back or end it for good; False when it is not held any more."""
-        if self._runs_again(trial, outcome):
+        if self._attempts.runs_again(trial, outcome.cause):
             held = self._put_back(trial, outcome)
         else:
             held = self._control.end_trial(
                 self.name,
                 trial,
-                _final_state(outcome.cause),
+                final_state(outcome.cause),
                 cause=outcome.cause,
                 message=outcome.message,
                 score=outcome.score if outcome.cause is None else None,
-                attributes=outcome.attributes,
+                attributes={**outcome.attributes, **judgement(outcome.cause)},
             )
             if held:
                 forget_checkpoint(self._home, self.name, trial.slot)
@@ -343,10 +334,6 @@ class Claims:
             self._write(replace(following[-1], worker=trial.worker), outcome)
             self.publish()
         forget_outcome(self._home, self.name, trial.number)
-
-    def _runs_again(self, trial: TrialRecord, outcome: Outcome) -> bool:
-        cause = outcome.cause
-        return cause is not None and cause.retried and self._attempts_left(trial, cause)
 
     def _lose(self, trial: TrialRecord, cause: Cause) -> bool:
         """Take a trial from a worker that is gone; a score that it could not write any more counts."""
@@ -383,9 +370,3 @@ def seed_noise(complete: Sequence[TrialRecord]) -> float | None:
 
 def _is_open(record: TrialRecord) -> bool:
     return record.state in {TrialState.WAITING, TrialState.RUNNING}
-
-
-def _final_state(cause: Cause | None) -> TrialState:
-    if cause is None:
-        return TrialState.COMPLETE
-    return TrialState.PRUNED if cause is Cause.PRUNED else TrialState.FAILED

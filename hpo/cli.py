@@ -13,6 +13,8 @@ from cyclopts import App, CycloptsError
 
 from budgets.errors import InputError
 from hpo.cli_batch import batch
+from hpo.cli_check import check
+from hpo.cli_checkpoints import compare, inspect
 from hpo.cli_dashboard import dashboard
 from hpo.cli_database import db
 from hpo.cli_run import phase2, run
@@ -42,7 +44,7 @@ def _version() -> str:
 
 # Cyclopts would end an interrupted command in silence.
 app = App(name="hpo", help=HELP, help_format="plaintext", version=_version, suppress_keyboard_interrupt=False)
-for command in (run, phase2, worker, fleet, status, metrics, dashboard, size, batch, reap, db):
+for command in (run, phase2, worker, fleet, status, metrics, dashboard, size, batch, check, inspect, compare, reap, db):
     app.command(command)
 
 

@@ -35,6 +35,7 @@ def run(  # noqa: PLR0913  one parameter a flag
     early_stop_patience: int | None = None,
     early_stop_threshold: float | None = None,
     early_stop_top_k: int | None = None,
+    mode: Literal["fast", "safe"] | None = None,
     workers: str = "auto",
     then_phase2: Flag = False,
     supplementary: Flag = False,
@@ -51,8 +52,8 @@ def run(  # noqa: PLR0913  one parameter a flag
 
     Args:
         study: A built-in study (quickstart, itransformer-a200) or a YAML file; default: itransformer-a200.
-        model: Model family: itransformer.
-        data_tier: How many indicators: a20, a50, a100 or a200.
+        model: Family: itransformer, patchtst, vanillatransformer, informer, autoformer, fedformer, tft or timexer.
+        data_tier: How many indicators: none, a20, a50, a100 or a200; patchtst takes none.
         data: CSV or Parquet with unique_id, ds, open, high, low, close, volume; default: the built-in prices.
         name: Name of the study in the storage.
         trials: Cap on the whole study, forced configurations included.
@@ -61,6 +62,8 @@ def run(  # noqa: PLR0913  one parameter a flag
         early_stop_patience: Complete trials before convergence may stop the search.
         early_stop_threshold: Spread of the best scores that counts as converged.
         early_stop_top_k: How many distinct configurations are compared.
+        mode: safe runs one worker, no data workers, deterministic operations and anomaly checks; the results are those
+            of fast.
         workers: Local workers, or auto; 0 only creates the study.
         then_phase2: Run Phase 2 when Phase 1 has ended.
         supplementary: Run Phase 2 of this study, as hpo phase2 does; --trials is then the cap of each of its studies.
@@ -72,6 +75,7 @@ def run(  # noqa: PLR0913  one parameter a flag
         "--data-tier": data_tier if study or name else None,
         "--data": data if study or name else None,
         "--forced-extremes": forced_extremes,
+        "--mode": mode,
         "--budgets": budgets,
         "--early-stop-patience": early_stop_patience,
         "--early-stop-threshold": early_stop_threshold,
@@ -92,11 +96,13 @@ def run(  # noqa: PLR0913  one parameter a flag
         "name": name,
         "trials": None if supplementary else trials,
         "forced_extremes": forced_extremes,
+        "mode": mode,
         "budgets": budgets,
         "data": _without_none({"tier": data_tier} | _data_source(data)),
         "early_stop": _without_none(rule),
     }
-    spec, options = _read_spec(study, overrides), _options(param_budget, trials if supplementary else None)
+    spec = _read_spec(study, overrides)
+    size, options = _one_if_safe(spec, size), _options(param_budget, trials if supplementary else None)
     if supplementary:
         return _phase2(spec.name, options, storage, size, dry_run=dry_run, as_json=json_output)
     if then_phase2:
@@ -106,6 +112,14 @@ def run(  # noqa: PLR0913  one parameter a flag
     if then_phase2:
         return _both_phases(spec, options, storage, size, as_json=json_output)
     return _phase1(spec, storage, size, as_json=json_output)
+
+
+def _one_if_safe(spec: "Spec", workers: int | None) -> int | None:
+    if spec.mode != "safe":
+        return workers
+    if workers is not None and workers > 1:
+        raise InputError(f"mode safe runs one worker, not {workers}: leave --workers out, or run it in mode fast")
+    return 1 if workers is None else workers
 
 
 def _refuse_ignored(flags: Sequence[str], *, then_phase2: bool) -> None:

@@ -16,6 +16,7 @@ from budgets import (
 from budgets.errors import InputError
 from budgets.mlp import HARDWARE_TIERS, HEAD_DIMS, USE_CASES, MlpSize, hardware_tier, size_mlp
 from hpo.output import Json, print_json
+from studies.families import FAMILIES, Family, WindowShape
 
 Flag = Annotated[bool, Parameter(negative="")]
 Widths = Annotated[list[int] | None, Parameter(consume_multiple=True, negative="")]
@@ -25,8 +26,10 @@ _ROUNDING = {
     "down": largest_architecture_within,
     "up": smallest_architecture_reaching,
 }
-# Series and features of the built-in prices, where --data-tier says how many indicators.
-_TIERS = {"a20": 20, "a50": 50, "a100": 100, "a200": 200}
+# Features of a series, where --data-tier says how many indicators.
+_TIERS = {"none": 0, "a20": 20, "a50": 50, "a100": 100, "a200": 200}
+# Series of the built-in prices.
+_SERIES = 2
 # Rows of the curve that a terminal of 24 lines shows.
 _CURVE_ROWS = 12
 
@@ -37,45 +40,51 @@ size = App(name="size", help="How large a model is, and which shapes have a size
 def transformer(  # noqa: PLR0913  one parameter a flag
     *,
     budget: str,
+    model: str = "itransformer",
     aspect: float | None = None,
     heads: int | None = None,
     multiple: int = 32,
     rounding: str = "nearest",
     window: int = 80,
     horizon: int = 1,
-    data_tier: str = "a20",
+    data_tier: str | None = None,
     json_output: Json = False,
 ) -> int:
-    """Solve for width and depth of an iTransformer of a budget, or list its shapes from wide to deep.
+    """Solve for width and depth of a transformer of a budget, or list its shapes from wide to deep.
 
     hpo size transformer --budget 2M
+    hpo size transformer --budget 2M --model patchtst
     hpo size transformer --budget 20M --aspect 64 --heads 8 --rounding down
 
     Args:
         budget: Parameters, such as 750k or 2M.
+        model: Family: itransformer, patchtst, vanillatransformer, informer, autoformer, fedformer, tft or timexer.
         aspect: d_model over n_layers: large is shallow, small is deep; default: all shapes of that size.
-        heads: Of the attention; default: 4, from 10M on 8, from 100M on 16.
+        heads: Of the attention; default: 4, from 10M on 8, from 100M on 16; fedformer has 8.
         multiple: The width is a multiple of it as well as of the heads; 1 comes nearest to the budget.
         rounding: Of the width: nearest, down (within the budget) or up (reaching it).
         window: Rows of history, which the embedding counts.
         horizon: Rows ahead.
-        data_tier: Indicators: a20, a50, a100 or a200.
+        data_tier: Indicators: none, a20, a50, a100 or a200; default: a20, and none for patchtst.
     """
     if rounding not in _ROUNDING:
         raise InputError(f"--rounding is nearest, down or up, not {rounding!r}: nearest is the default")
-    if data_tier not in _TIERS:
+    if data_tier is not None and data_tier not in _TIERS:
         raise InputError(f"--data-tier is one of {', '.join(_TIERS)}, not {data_tier!r}: a20 is the default")
+    tier = data_tier or ("none" if model == "patchtst" else "a20")
+    family, windows = _family(model), WindowShape(window, horizon, _SERIES, _TIERS[tier])
     parameters = parse_budget(budget)
-    n_heads = usual_heads(parameters) if heads is None else heads
+    n_heads = (family.heads or usual_heads(parameters)) if heads is None else heads
     if aspect is None:
-        shapes = list(_thinned(equal_parameter_shapes(parameters, n_heads, multiple)))
+        found = equal_parameter_shapes(parameters, n_heads, multiple)
+        shapes = _thinned(tuple(shape for shape in found if family.refusal(shape, windows) is None) or found)
     else:
         shapes = [_ROUNDING[rounding](parameters, aspect, n_heads, multiple)]
-    rows = [_row(shape, window, horizon, _TIERS[data_tier]) for shape in shapes]
+    rows = [_row(family, shape, windows, model) for shape in shapes]
     if json_output:
-        print_json({"budget": parameters, "shapes": rows})
+        print_json({"budget": parameters, "model": model, "shapes": rows})
     else:
-        _print_shapes(parameters, rows)
+        _print_shapes(parameters, model, rows)
     return 0
 
 
@@ -128,16 +137,22 @@ def _thinned(shapes: tuple[Architecture, ...]) -> list[Architecture]:
     return [shapes[place] for place in sorted(places)]
 
 
-def _row(shape: Architecture, window: int, horizon: int, features: int) -> dict[str, Any]:
+def _family(model: str) -> Family:
+    if model not in FAMILIES:
+        raise InputError(f"--model is one of {', '.join(FAMILIES)}, not {model!r}: itransformer is the default")
+    return FAMILIES[model]
+
+
+def _row(family: Family, shape: Architecture, windows: WindowShape, model: str) -> dict[str, Any]:
     from dataclasses import asdict
 
-    from studies.families import FAMILIES, WindowShape
-
-    windows, family = WindowShape(window, horizon, 2, features), FAMILIES["itransformer"]
+    refused = family.refusal(shape, windows)
+    if refused is not None:
+        raise InputError(f"--model {model} {refused}")
     groups = family.count(shape, windows)
     return {
         **asdict(shape),
-        "d_ff": shape.d_ff,
+        "d_ff": shape.d_ff if family.feed_forward else None,
         "aspect": round(shape.aspect, 3),
         "estimated_params": shape.estimated_params,
         "exact_params": groups.total,
@@ -147,13 +162,13 @@ def _row(shape: Architecture, window: int, horizon: int, features: int) -> dict[
     }
 
 
-def _print_shapes(parameters: int, rows: list[dict[str, Any]]) -> None:
+def _print_shapes(parameters: int, model: str, rows: list[dict[str, Any]]) -> None:
     from hpo.size_view import print_shape, print_shapes
 
     if len(rows) == 1:
-        print_shape(parameters, rows[0])
+        print_shape(parameters, model, rows[0])
     else:
-        print_shapes(parameters, rows)
+        print_shapes(parameters, model, rows)
 
 
 def _compare_mlps(obs_dim: int, heads: Any, *, as_json: bool) -> int:  # noqa: ANN401  a sequence of widths

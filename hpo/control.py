@@ -6,6 +6,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine
 
+from hpo.instability import BatchSwing
 from hpo.records import (
     Alert,
     Cause,
@@ -77,10 +78,10 @@ class Control:
         """Names of the studies that supplement this one, oldest first."""
         return [row["name"] for row in self._read("children", parent=parent)]
 
-    def set_alert_thresholds(self, name: str, alerts: Mapping[str, Any]) -> None:
-        """Change when a study's status alerts, and that of the studies that supplement it."""
+    def set_how_it_runs(self, name: str, options: Mapping[str, Any]) -> None:
+        """Change what is no part of what a study searches, also of the studies that supplement it."""
         with self.engine.begin() as connection:
-            connection.execute(statement("set_alert_thresholds"), {"name": name, "alerts": json.dumps(alerts)})
+            connection.execute(statement("set_how_it_runs"), {"name": name, "options": json.dumps(options)})
 
     def mark_noted(self, study: StudyRecord) -> None:
         """Remember that the dashboard says how the study stands."""
@@ -204,6 +205,10 @@ class Control:
         """Return the reasons for which trials have ended badly that often."""
         rows = self._read("repeated_failures", study=study, at_least=at_least)
         return [RepeatedFailure(**row) for row in rows]
+
+    def batch_swings(self, study: str) -> list[BatchSwing]:
+        """Return how the metric of every complete trial differed from batch to batch, where that was recorded."""
+        return [BatchSwing(**row) for row in self._read("batch_swings", study=study)]
 
     def unregister(self, worker: str) -> None:
         """Say that the worker has left."""

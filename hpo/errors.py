@@ -19,6 +19,10 @@ class SpecDiffersError(StorageError):
     """A study of that name is stored with another specification."""
 
 
+class PreflightError(InputError):
+    """A study breaks a rule that would cost its trials: see `studies.preflight`."""
+
+
 class ProgramFailedError(Exception):
     """A program of Postgres ended with an error: no input that could be mended; one line, without the password."""
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from hpo import control_schema
 from hpo.control import Control
+from hpo.cost import least_cost
 from hpo.fleet import Fleet
 from hpo.fleet_log import FleetLog
 from hpo.fleet_plan import automatic_workers
@@ -18,6 +19,7 @@ from hpo.monitor import Status
 from hpo.output import count
 from hpo.phase1 import check_same_data, check_stored, ensure_study
 from hpo.phase2 import Phase2Options, Phase2Plan, plan_phase2
+from hpo.preflight import look_before_preparing, look_when_prepared
 from hpo.presence import this_host
 from hpo.records import StudyRecord, StudyState, TrialRecord
 from hpo.run_view import RunView
@@ -25,7 +27,7 @@ from hpo.service import Service, is_untouched, open_existing, open_service
 from hpo.settings import Settings
 from hpo.stopping import StopSignals, obeying_signals
 from hpo.storage import advisory_lock, database_away, masked, open_storage
-from hpo.study_rows import cost, forced_row, supplement_row
+from hpo.study_rows import forced_row, supplement_row
 from hpo.trial_sizes import searches_of
 from hpo.worker import ServerGoneError, WorkerOptions, run_worker
 from studies.declaration import Prepared, declare
@@ -62,7 +64,7 @@ def plan(spec: Spec, settings: Settings, storage_url: str | None) -> dict[str, A
         "cap": spec.trials,
         "forced": forced,
         "space": {name: describe(distribution) for name, distribution in declaration.space.items()},
-        "cost": cost(spec, prepared, forced, speed),
+        "cost": least_cost(spec, prepared, speed),
         "data": dict(prepared.sizes),
         "notices": list(prepared.notices),
         "spec": spec.as_json(),
@@ -76,10 +78,13 @@ def run(spec: Spec, settings: Settings, storage_url: str | None, workers: int | 
         InputError: the data, the objective, the storage or a stored study forbid it; nothing was written.
     """
     _check_storage(spec, settings, storage_url)
+    found = look_before_preparing(spec)
     with _server_for([spec], view) as server:
         with view.working("reading the data"):
             prepared = _prepare(server, spec, settings, dry=False)
-        for notice in prepared.notices:
+            start = call(server.address, "hpo.trial_memory:measure_start")
+        found += look_when_prepared(spec, prepared, settings, start, found)
+        for notice in (*prepared.notices, *(f"{each.message} [{each.rule}]" for each in found)):
             view.notice(notice)
         with open_service(settings, storage_url) as service:
             study = ensure_study(service.storage, spec, prepared)

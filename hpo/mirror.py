@@ -14,7 +14,7 @@ from optuna.trial import FrozenTrial, Trial
 from optuna.trial import TrialState as OptunaState
 
 from hpo.errors import StudyGoneError
-from hpo.records import TrialRecord, TrialState
+from hpo.records import INFEASIBLE, TrialRecord, TrialState
 from hpo.storage import Storage
 
 _STATES = {
@@ -85,6 +85,9 @@ class Mirror:
             for key, value in ended_attributes(trial).items():
                 if known.get(key) != value:
                     self._storage.set_trial_user_attr(trial_id, key, value)
+            if trial.is_infeasible and not frozen.constraints:
+                # For whoever goes on with the study by Optuna itself: its samplers keep away from what does not fit.
+                Trial(self._study, trial_id).set_constraint(*INFEASIBLE)
             if frozen.state is OptunaState.WAITING:
                 # It got the score of the trial that it should have repeated: Optuna ends what runs.
                 self._storage.set_trial_state_values(trial_id, OptunaState.RUNNING)

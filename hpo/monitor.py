@@ -6,6 +6,7 @@ from typing import Any
 
 from hpo.alerts import Facts, Finding, find_alerts
 from hpo.control import Control
+from hpo.instability import Unstable, unstable
 from hpo.presence import is_dead
 from hpo.records import Counts, Pace, StudyRecord, StudyState, Throughput, TrialRecord, TrialState, WorkerRecord
 from studies.sections import AlertSpec
@@ -26,6 +27,7 @@ class Status:
     eta_seconds: float | None
     workers: tuple[WorkerRecord, ...]
     alerts: tuple[Finding, ...]
+    unstable: tuple[Unstable, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
         """Return the object that `hpo status --json` prints."""
@@ -44,6 +46,7 @@ class Status:
             "eta_seconds": self.eta_seconds,
             "workers": [_worker_json(worker) for worker in self.workers],
             "alerts": [alert.text for alert in self.alerts],
+            "unstable": [found.swing.number for found in self.unstable],
         }
 
 
@@ -56,6 +59,7 @@ def read_status(control: Control, study: StudyRecord, size_key: str, lost_after_
     workers = tuple(worker for worker in living if worker in own)
     best = control.best(study.name, study.spec.get("direction", "maximize"))
     thresholds, pace = AlertSpec.model_validate(study.spec.get("alerts", {})), control.pace(study.name)
+    swinging = tuple(unstable(control.batch_swings(study.name)))
     facts = Facts(
         study=study,
         thresholds=thresholds,
@@ -66,6 +70,7 @@ def read_status(control: Control, study: StudyRecord, size_key: str, lost_after_
         workers=own,
         living=living,
         attended=bool(workers) or any(_takes(worker, study.name) for worker in living),
+        unstable=swinging,
         failures=control.repeated_failures(study.name, thresholds.repeated_failures),
         raised=control.recent_alerts() if is_running else (),
         lost_after_seconds=lost_after_seconds,
@@ -79,6 +84,7 @@ def read_status(control: Control, study: StudyRecord, size_key: str, lost_after_
         eta_seconds=_eta(control, study, counts, size_key, len(workers)) if is_running else 0.0,
         workers=workers,
         alerts=find_alerts(facts),
+        unstable=swinging,
     )
 
 

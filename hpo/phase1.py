@@ -41,7 +41,7 @@ def ensure_study(
         if stored is None:
             stored = _make(storage, control, spec, prepared, history)
     _check_same(stored, spec, prepared)
-    control.set_alert_thresholds(spec.name, spec.as_json()["alerts"])
+    control.set_how_it_runs(spec.name, spec.how_it_runs)
     return control.study(spec.name) or stored
 
 

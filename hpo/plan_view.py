@@ -113,12 +113,13 @@ def _cost_line(cost: Mapping[str, Any]) -> str:
     total = cost["forced_flops"] + cost["sampled_flops"]
     return (
         f"cost: {total:.2e} floating-point operations, {cost['forced_flops'] / total:.0%} of them for the forced "
-        f"ones; the whole cap with every step takes {_duration(cost['least_hours'])} or more at the "
+        f"ones; the whole cap with every step takes {duration(cost['least_hours'])} or more at the "
         f"{cost['machine_flops_per_second'] / 1e9:.0f} GFLOP/s measured just now"
     )
 
 
-def _duration(hours: float) -> str:
+def duration(hours: float) -> str:
+    """Return a time in the unit that people would use."""
     if hours < 1 / 60:
         return f"{hours * 3600:.0f} seconds"
     if hours < 1:

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
+from typing import Any, Final
 
 
 class StudyState(StrEnum):
@@ -56,6 +56,13 @@ class Cause(StrEnum):
         With its seed a diverged trial diverges again, and a pruned one was judged.
         """
         return self not in {Cause.DIVERGED, Cause.PRUNED}
+
+
+INFEASIBLE: Final = ("memory", 1.0)
+"""The constraint of Optuna that a trial violates which fits no memory: its name, and above 0 for violated.
+
+By how much is not known: such a trial ends at whatever the machine has.
+"""
 
 
 class Origin(StrEnum):
@@ -137,6 +144,11 @@ class TrialRecord:
     def key(self) -> tuple[tuple[str, Any], ...]:
         """Equal for equal configurations."""
         return tuple(sorted(self.params.items()))
+
+    @property
+    def is_infeasible(self) -> bool:
+        """Whether it ran out of memory and could not be made any smaller."""
+        return bool(self.attributes.get("infeasible"))
 
     @property
     def uses_slot(self) -> bool:

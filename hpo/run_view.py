@@ -3,7 +3,7 @@
 Everything here goes to standard error but the tables, so that `--json` and pipes stay clean.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -110,8 +110,8 @@ def progress(status: Status, score_name: str) -> Group:
     return Group(head, *lines)
 
 
-def results_table(trials: Sequence[TrialRecord], direction: str) -> Table:
-    """Return the best trials as a table of at most 80 columns."""
+def results_table(trials: Sequence[TrialRecord], direction: str, unstable: Collection[int] = ()) -> Table:
+    """Return the best trials as a table of at most 80 columns; those with these numbers are marked as unstable."""
     best = top_trials(trials, direction, _TOP)
     # Phase 2 keeps dropout and size fixed, and searches heads and batch.
     columns = _PHASE2_COLUMNS if any("n_heads_log2" in trial.params for trial in best) else _PHASE1_COLUMNS
@@ -121,7 +121,7 @@ def results_table(trials: Sequence[TrialRecord], direction: str) -> Table:
     for name in ("score", "95 %", *columns, "s"):
         table.add_column(name, justify="right", no_wrap=True)
     for trial in best:
-        table.add_row(*_row(trial, columns))
+        table.add_row(*_row(trial, columns, is_unstable=trial.number in unstable))
     return table
 
 
@@ -130,10 +130,13 @@ def print_results(status: Status, trials: Sequence[TrialRecord], score_name: str
     console = Console(highlight=False, soft_wrap=False)
     if status.counts.complete:
         console.print(f"\nbest trials by {score_name}")
-        console.print(results_table(trials, str(status.study.spec["direction"])))
+        unstable = {found.swing.number for found in status.unstable}
+        console.print(results_table(trials, str(status.study.spec["direction"]), unstable))
         _print_baseline(console, status)
         if any(trial.attributes.get("collapsed") for trial in trials):
             console.print("* collapsed: the predictions are nearly a constant, and the score is worth nothing")
+        if unstable:
+            console.print("~ unstable: the metric swings from batch to batch far more than that of its peers")
     console.print()
     for line in [*summary(status), *_order_is_open(status, trials)]:
         console.print(line, markup=False)
@@ -167,7 +170,7 @@ def _order_is_open(status: Status, trials: Sequence[TrialRecord]) -> list[str]:
     return [f"scores inside its interval: {len(inside)} of {len(others)} others, so their order is not settled"]
 
 
-def _row(trial: TrialRecord, columns: Sequence[str]) -> list[str]:
+def _row(trial: TrialRecord, columns: Sequence[str], *, is_unstable: bool) -> list[str]:
     # What Phase 2 keeps fixed is among the attributes.
     attributes, params = trial.attributes, {**trial.attributes, **trial.params}
     size = attributes.get("exact_params")
@@ -182,7 +185,8 @@ def _row(trial: TrialRecord, columns: Sequence[str]) -> list[str]:
     return [
         str(trial.number),
         (trial_name(trial) if columns is _PHASE1_COLUMNS else _corner_name(trial))
-        + ("*" if attributes.get("collapsed") else ""),
+        + ("*" if attributes.get("collapsed") else "")
+        + ("~" if is_unstable else ""),
         f"{trial.score:.4f}",
         interval(trial, "–") or "–",
         *(cells[name] for name in columns),

@@ -35,6 +35,8 @@ class Settings:
         lost_after_seconds: silence after which a worker counts as lost; `HPO_LOST_AFTER_SECONDS`.
         poll_seconds: how often an idle worker looks for work that nobody told it of; `HPO_POLL_SECONDS`.
         grace_seconds: what a trial has to end or to save itself in after SIGTERM; `HPO_GRACE_SECONDS`.
+        trial_memory_mb: resident size, in MiB, that the process of a trial may reach, or None for no limit; one that
+            needs more is run again with half the micro-batch; `HPO_TRIAL_MEMORY_MB`.
     """
 
     home: Path
@@ -43,6 +45,7 @@ class Settings:
     lost_after_seconds: float = LOST_AFTER_SECONDS
     poll_seconds: float = POLL_SECONDS
     grace_seconds: float = GRACE_SECONDS
+    trial_memory_mb: float | None = None
 
 
 def load_settings(environ: Mapping[str, str] = os.environ) -> Settings:
@@ -59,6 +62,7 @@ def load_settings(environ: Mapping[str, str] = os.environ) -> Settings:
         lost_after_seconds=_seconds(environ, "HPO_LOST_AFTER_SECONDS", LOST_AFTER_SECONDS),
         poll_seconds=_seconds(environ, "HPO_POLL_SECONDS", POLL_SECONDS),
         grace_seconds=_seconds(environ, "HPO_GRACE_SECONDS", GRACE_SECONDS),
+        trial_memory_mb=_positive(environ, "HPO_TRIAL_MEMORY_MB", "MiB, such as 4000"),
     )
     if settings.lost_after_seconds <= settings.beat_seconds:
         raise InputError(
@@ -126,15 +130,19 @@ def _password(file: str) -> str:
 
 
 def _seconds(environ: Mapping[str, str], name: str, default: float) -> float:
+    return _positive(environ, name, f"seconds, such as {default:g}") or default
+
+
+def _positive(environ: Mapping[str, str], name: str, unit: str) -> float | None:
     text = environ.get(name, "").strip()
     if not text:
-        return default
+        return None
     try:
         value = float(text)
     except ValueError:
         value = math.nan
     if not 0 < value < math.inf:
-        raise InputError(f"{name} must be a positive number of seconds, not {text!r}: write {default:g} or unset it")
+        raise InputError(f"{name} must be a positive number of {unit}, not {text!r}: correct or unset it")
     return value
 
 

@@ -19,8 +19,8 @@ _GROUPS = {
 }
 
 
-def print_shapes(parameters: int, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Print shapes of about one size, from wide to deep."""
+def print_shapes(parameters: int, model: str, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Print shapes of a model of about one size, from wide to deep."""
     table = _table("d_model", "layers", "heads", "aspect", "estimate", "exact", "off", "FLOPs/token")
     for row in rows:
         table.add_row(
@@ -34,16 +34,17 @@ def print_shapes(parameters: int, rows: Sequence[Mapping[str, Any]]) -> None:
             f"{row['training_flops_per_token']:.2g}",
         )
     console = Console(highlight=False)
-    console.print(f"shapes of about {format_budget(parameters)} parameters, from wide to deep", style="bold")
+    console.print(f"{model}: shapes of about {format_budget(parameters)} parameters, from wide to deep", style="bold")
     console.print(table)
     console.print("estimate: 12·L·d²; exact: all that is trained; off: estimate against budget", style="dim")
 
 
-def print_shape(parameters: int, row: Mapping[str, Any]) -> None:
-    """Print one shape, its parameters by group, its memory and its cost."""
+def print_shape(parameters: int, model: str, row: Mapping[str, Any]) -> None:
+    """Print one shape of a model, its parameters by group, its memory and its cost."""
     console = Console(highlight=False)
+    inner = "" if row["d_ff"] is None else f", d_ff {row['d_ff']}"
     console.print(
-        f"d_model {row['d_model']}, {row['n_layers']} layers, {row['n_heads']} heads, d_ff {row['d_ff']} "
+        f"{model}: d_model {row['d_model']}, {row['n_layers']} layers, {row['n_heads']} heads{inner} "
         f"(aspect {row['aspect']:g})",
         style="bold",
     )

@@ -1,4 +1,4 @@
-"""What commands print of a study before it runs: its forced configurations, what it costs, what Phase 2 would make."""
+"""What commands print of a study before it runs: its forced configurations, and what Phase 2 would make."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -35,21 +35,4 @@ def forced_row(design: Design, prepared: Prepared) -> dict[str, Any]:
         **design.params,
         "exact_params": None,
         **derived,
-    }
-
-
-def cost(
-    spec: Spec, prepared: Prepared, forced: Sequence[dict[str, Any]], speed: float | None
-) -> dict[str, Any] | None:
-    """Return operations of the whole study and how long a plain matrix product of this machine takes for them."""
-    all_flops = [rule.values["flops"] for rule in prepared.derived if "flops" in rule.values]
-    if not all_flops or speed is None:
-        return None
-    forced_flops = sum(row["flops"] for row in forced)
-    sampled_flops = (spec.trials - len(forced)) * sum(all_flops) / len(all_flops)
-    return {
-        "forced_flops": forced_flops,
-        "sampled_flops": round(sampled_flops),
-        "machine_flops_per_second": round(speed),
-        "least_hours": round((forced_flops + sampled_flops) / speed / 3600, 3),
     }

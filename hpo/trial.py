@@ -6,7 +6,7 @@ intermediate values on and turns every way to end, crash and kill included, into
 
 import math
 import os
-import resource
+import signal
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -18,20 +18,28 @@ from hpo.artifacts import artifacts_directory, checkpoint_directory, keep_outcom
 from hpo.claims import Claim
 from hpo.fork_server import Channel, Exited, Message, Raised, Returned, Said, fork
 from hpo.records import Cause, Outcome, TrialRecord
+from hpo.trial_memory import (
+    be_killed_first,
+    is_near,
+    kills_by_the_kernel,
+    limit_memory,
+    own_peak_mb,
+    peak_mb,
+    resident_mb,
+    says_out_of_memory,
+)
 from studies.declaration import Prepared
 from studies.objective import DivergedError, PrunedError, TrialContext, resolve
 from studies.spec import Spec
 
 _TRACEBACK_LINES = 12
-# Linux counts the peak in KiB, macOS in bytes.
-_PEAK_UNIT = 1 if sys.platform == "darwin" else 1024
 
 
 # What the service itself stores with a trial, whatever the objective records.
 _RESERVED = frozenset(
     {"design_id", "design", "group", "origin", "slot", "turn", "attempt", "seed", "worker", "cause", "message"}
-    | {"seconds", "trial_seconds", "peak_memory_mb", "fingerprint"}
-    | {"retry_of", "retry_cause", "retried_as", "imported_from"}
+    | {"seconds", "trial_seconds", "peak_memory_mb", "start_memory_mb", "fingerprint"}
+    | {"retry_of", "retry_cause", "retried_as", "imported_from", "made_lighter", "memory_retries", "infeasible"}
 )
 
 
@@ -72,7 +80,20 @@ class _Stop:
         return self._wanted
 
 
-def execute(channel: Channel, claim: Claim, objective: str, home: Path, threads: int) -> Outcome:
+@dataclass(frozen=True)
+class TrialLimits:
+    """What one trial may use.
+
+    Attributes:
+        threads: of computation.
+        memory_mb: resident size of its process in MiB, what it shares included; None for no limit.
+    """
+
+    threads: int = 1
+    memory_mb: float | None = None
+
+
+def execute(channel: Channel, claim: Claim, objective: str, home: Path, limits: TrialLimits) -> Outcome:
     """Run one trial to its end; called in a fork."""
     stop, trial = _Stop(), claim.trial
     # Without a worker nobody would take the result: end, and give the memory back.
@@ -80,6 +101,7 @@ def execute(channel: Channel, claim: Claim, objective: str, home: Path, threads:
     directory = artifacts_directory(home, claim.study, trial.number)
     directory.mkdir(parents=True, exist_ok=True)
     _log_to(directory / "log.txt")
+    be_killed_first()
 
     def send(value: float, step: int) -> bool:
         channel.say(Report(value, step))
@@ -94,17 +116,24 @@ def execute(channel: Channel, claim: Claim, objective: str, home: Path, threads:
         checkpoint_directory=checkpoint_directory(home, claim.study, trial.slot),
         home=home,
         sizes=claim.prepared.get("sizes", {}),
-        threads=threads,
+        threads=limits.threads,
         reserved=_RESERVED,
         derived=trial.attributes,
         send=send,
         asks=stop.asked,
     )
-    started = time.monotonic()
-    outcome = _judge(lambda: float(resolve(objective)(claim.params, context)))
+    started, resident = time.monotonic(), resident_mb()
+
+    def run() -> float:
+        if limits.memory_mb is not None:
+            limit_memory(limits.memory_mb)
+        return float(resolve(objective)(claim.params, context))
+
+    outcome = _judge(run, limits.memory_mb)
     measured = {
         "trial_seconds": round(time.monotonic() - started, 3),
-        "peak_memory_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _PEAK_UNIT / 2**20, 1),
+        "start_memory_mb": round(resident, 1),
+        "peak_memory_mb": round(own_peak_mb(), 1),
         "fingerprint": claim.spec.fingerprint,
     }
     attributes = {**context.attributes, **measured}
@@ -130,20 +159,26 @@ def _keep(outcome: Outcome, directory: Path, trial: TrialRecord) -> None:
 class TrialProcess:
     """A running trial, seen from its worker."""
 
-    def __init__(self, claim: Claim, objective: str, address: str, home: Path, threads: int) -> None:
+    def __init__(self, claim: Claim, objective: str, address: str, home: Path, limits: TrialLimits) -> None:
         self.claim = claim
-        self._fork = fork(address, "hpo.trial:execute", claim, objective, home, threads)
+        self._limits = limits
+        self._kills = kills_by_the_kernel()
+        self._peak: float | None = None
+        self._fork = fork(address, "hpo.trial:execute", claim, objective, home, limits)
         self._ending: Message | None = None
 
     def wait(self, timeout: float, report: Callable[[float, int], None]) -> Outcome | None:
         """Return how the trial ended, or None when it still runs after `timeout` seconds."""
         message = self._fork.receive(timeout)
+        if self.pid is not None:
+            # Kept: of a process that the kernel kills nobody can ask any more.
+            self._peak = peak_mb(self.pid) or self._peak
         if isinstance(message, Said):
             report(message.value.value, message.value.step)
         elif isinstance(message, Returned | Raised):
             self._ending = message
         elif isinstance(message, Exited):
-            return _outcome(self._ending, message.code)
+            return self._outcome(message.code)
         return None
 
     @property
@@ -155,6 +190,27 @@ class TrialProcess:
         """Ask the objective to save its work and end."""
         self._fork.send("stop")
 
+    def _outcome(self, code: int) -> Outcome:
+        """Return how the trial ended, from its last words and the end of its process."""
+        if isinstance(self._ending, Returned):
+            outcome: Outcome = self._ending.value
+            return outcome
+        if isinstance(self._ending, Raised):
+            tail = "\n".join(self._ending.traceback.strip().splitlines()[-_TRACEBACK_LINES:])
+            return Outcome(Cause.FAILED, message=storable_text(tail), attributes=self._measured())
+        how = f"was killed by signal {-code}" if code < 0 else f"exited with code {code}"
+        message = f"the process of the trial {how} before it had a score"
+        if code == -signal.SIGKILL and (kills_by_the_kernel() or 0) > (self._kills or 0):
+            return Outcome(
+                Cause.OUT_OF_MEMORY, None, f"out of memory: the kernel killed it; {message}", self._measured()
+            )
+        if is_near(self._peak, self._limits.memory_mb):
+            return Outcome(Cause.OUT_OF_MEMORY, None, f"out of memory: at its limit; {message}", self._measured())
+        return Outcome(Cause.FAILED, None, message, self._measured())
+
+    def _measured(self) -> dict[str, Any]:
+        return {} if self._peak is None else {"peak_memory_mb": round(self._peak, 1)}
+
     def kill(self) -> Outcome | None:
         """End the trial at once; return its outcome where it had one already and was only on its way out."""
         for message in self._fork.kill():
@@ -163,7 +219,7 @@ class TrialProcess:
         return self._ending.value if isinstance(self._ending, Returned) else None
 
 
-def _judge(run: Callable[[], float]) -> Outcome:
+def _judge(run: Callable[[], float], memory_mb: float | None) -> Outcome:
     """Call an objective and tell the ways to end apart."""
     try:
         score = run()
@@ -171,26 +227,13 @@ def _judge(run: Callable[[], float]) -> Outcome:
         return Outcome(Cause.PRUNED, message=str(pruned))
     except DivergedError as diverged:
         return Outcome(Cause.DIVERGED, message=str(diverged))
-    except MemoryError as error:
-        return Outcome(Cause.OUT_OF_MEMORY, message=f"out of memory: {error}")
-    except RuntimeError as error:
-        if "out of memory" in str(error) or "can't allocate memory" in str(error):
-            return Outcome(Cause.OUT_OF_MEMORY, message=str(error))
+    except (MemoryError, RuntimeError) as error:
+        if says_out_of_memory(error, memory_mb):
+            return Outcome(Cause.OUT_OF_MEMORY, message=f"out of memory: {error}")
         raise
     if not math.isfinite(score):
         return Outcome(Cause.DIVERGED, message=f"the score is {score}")
     return Outcome(None, score=score)
-
-
-def _outcome(ending: Message | None, code: int) -> Outcome:
-    if isinstance(ending, Returned):
-        outcome: Outcome = ending.value
-        return outcome
-    if isinstance(ending, Raised):
-        tail = "\n".join(ending.traceback.strip().splitlines()[-_TRACEBACK_LINES:])
-        return Outcome(Cause.FAILED, message=storable_text(tail))
-    how = f"was killed by signal {-code}" if code < 0 else f"exited with code {code}"
-    return Outcome(Cause.FAILED, message=f"the process of the trial {how} before it had a score")
 
 
 def storable_text(text: str) -> str:

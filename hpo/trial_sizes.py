@@ -5,10 +5,12 @@ from dataclasses import asdict, dataclass, replace
 from statistics import median
 from typing import Any
 
+from budgets import BatchPlan
 from budgets.memory import CARD_HOST_BYTES, MIB, Calibration, MemoryEstimate, Peak
 from budgets.placement import Demand
 from hpo.control import Control
 from hpo.records import StudyRecord, TrialRecord, TrialState
+from studies.batches import batch_plan
 from studies.memory import measured_peaks, stored_estimate
 from studies.spec import Spec
 
@@ -32,6 +34,14 @@ class Search:
     prepared: Mapping[str, Any]
     left: int
     trials: Sequence[TrialRecord] = ()
+
+    @property
+    def batch(self) -> BatchPlan:
+        """Of a trial at the largest effective batch that is searched."""
+        largest = self.spec.training.effective_batch
+        if self.spec.supplementary is not None:
+            largest = max(self.spec.ranges.effective_batch)
+        return batch_plan({"effective_batch": largest}, self.spec.training)
 
     @property
     def ended(self) -> list[TrialRecord]:
@@ -120,7 +130,7 @@ def _sizes_of(search: Search, calibration: Calibration) -> Iterator[TrialSize]:
         ram = _uncounted(search, budget) if estimate is None else estimate.total
         demand = Demand(budget, search.open_trials(budget), ram, core_seconds=core_seconds.get(budget))
         ended = sum(_of(trial, budget) for trial in search.ended)
-        yield TrialSize(demand, search.spec.training.micro_batch_size, estimate, ended)
+        yield TrialSize(demand, search.batch.micro, estimate, ended)
 
 
 def _moved_to_card(size: TrialSize, search: Search, measured: int | None) -> TrialSize:
@@ -146,9 +156,8 @@ def _both(one: TrialSize, other: TrialSize) -> TrialSize:
 
 def _estimate(search: Search, budget: str, calibration: Calibration) -> MemoryEstimate | None:
     """Return the memory of the hungriest trial of a budget; None where its models were never counted."""
-    sizes, micro_batch = search.prepared.get("sizes", {}), search.spec.training.micro_batch_size
-    shapes = _shapes(search, budget)
-    found = [stored_estimate(sizes, shape, micro_batch, calibration.process_bytes) for shape in shapes]
+    sizes, shapes = search.prepared.get("sizes", {}), _shapes(search, budget)
+    found = [stored_estimate(sizes, shape, search.batch, calibration.process_bytes) for shape in shapes]
     return max((each for each in found if each is not None), key=lambda each: each.total, default=None)
 
 

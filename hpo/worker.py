@@ -28,7 +28,7 @@ from hpo.settings import Settings
 from hpo.stopping import Patience, StopSignals
 from hpo.storage import LockGivenUpError, Storage, database_away, open_storage
 from hpo.strategies import warm_up
-from hpo.trial import TrialProcess
+from hpo.trial import TrialLimits, TrialProcess
 from hpo.vitals import process_memory, read_vitals
 from hpo.worker_log import log_to
 
@@ -273,7 +273,8 @@ class Worker:
         home, objective = self._settings.home, claims.declaration.objective
         began, number = time.monotonic(), claim.trial.number
         try:
-            process = TrialProcess(claim, objective, self._options.fork_address, home, self._options.threads)
+            limits = TrialLimits(self._options.threads, self._settings.trial_memory_mb)
+            process = TrialProcess(claim, objective, self._options.fork_address, home, limits)
         except OSError:
             self._server_gone = True
             return Outcome(Cause.INTERRUPTED, message="the fork server is gone")

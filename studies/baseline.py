@@ -1,4 +1,4 @@
-"""What a search has to beat: logistic regression on the features of the last row."""
+"""What a search has to beat: logistic regression on the features of the last row, or on the label history alone."""
 
 from dataclasses import dataclass
 
@@ -29,8 +29,18 @@ def validation_clusters(panel: Panel) -> NDArray[np.int64]:
     return np.repeat(np.asarray(panel.splits.validation, dtype=np.int64) // length, len(panel.series))
 
 
+def baseline_name(panel: Panel) -> str:
+    """Return what the baseline of a panel is."""
+    seen = "features of the last row" if panel.feature_names else "label history of the window"
+    return f"logistic regression on the {seen}"
+
+
 def baseline_scores(panel: Panel) -> Scores:
-    """Fit on train, score on validation; a window's history is not used, only what is known at its last row."""
+    """Fit on train, score on validation.
+
+    A window's history is not used, only the features that are known at its last row. Where a panel has no features, the
+    labels that are known at the rows of the window take their place, for a constant would rank nothing.
+    """
     weights = _fit(_part(panel, panel.splits.train))
     validation = _part(panel, panel.splits.validation)
     probabilities = _sigmoid(validation.features @ weights)
@@ -39,9 +49,16 @@ def baseline_scores(panel: Panel) -> Scores:
 
 def _part(panel: Panel, decisions: range) -> _Part:
     rows = np.asarray(decisions) + panel.horizon
-    features = np.asarray(panel.features[rows], dtype=np.float64).reshape(-1, len(panel.feature_names))
+    known = panel.features[rows] if panel.feature_names else _label_history(panel, decisions)
+    features = np.asarray(known, dtype=np.float64).reshape(-1, known.shape[-1])
     labels = np.asarray(panel.labels[rows], dtype=np.float64).reshape(-1)
     return _Part(np.hstack([np.ones((len(features), 1)), features]), labels)
+
+
+def _label_history(panel: Panel, decisions: range) -> NDArray[np.float32]:
+    """Return the labels that each decision sees, [decisions, series, window]."""
+    rows = np.asarray(decisions)[:, None] + np.arange(1 - panel.window, 1)
+    return np.swapaxes(panel.labels[rows], 1, 2)
 
 
 def _fit(train: _Part) -> NDArray[np.float64]:

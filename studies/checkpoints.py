@@ -2,7 +2,8 @@
 
 Lightning saves weights, the optimizer's state and the position of its loop. Added here are the state of the random
 numbers, the looks of `ValidationWatch`, and the configuration that the checkpoint belongs to. A file holds nothing
-but tensors, numbers, strings, lists and dictionaries, so that reading one runs no code.
+but tensors, numbers, strings, lists and dictionaries, so that reading one runs no code; `studies.checkpoint_contents`
+reads it.
 """
 
 import contextlib
@@ -10,7 +11,6 @@ import json
 import logging
 import os
 import time
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from tempfile import NamedTemporaryFile
@@ -21,14 +21,10 @@ import pytorch_lightning as lightning
 import torch
 from pytorch_lightning.plugins import CheckpointIO
 
+from studies.checkpoint_comparison import parts_that_forbid_continuing
+from studies.checkpoint_contents import CHECKPOINT_NAME, CHECKPOINT_VERSION, read_content
+from studies.dropout import random_state, restore_random_state
 from studies.objective import PrunedError, TrialContext
-
-#: Raised whenever a checkpoint changes its meaning.
-CHECKPOINT_VERSION = 1
-
-# What must be equal for a training to go on from a checkpoint; the number and the attempt may differ, and so may what
-# decides the search alone, such as the cap.
-_DECISIVE = ("version", "training", "data", "params", "seed", "libraries")
 
 _LOG = logging.getLogger(__name__)
 
@@ -41,7 +37,7 @@ class CheckpointFile(CheckpointIO):
     """
 
     def __init__(self, params: Mapping[str, Any], context: TrialContext) -> None:
-        self.path = context.checkpoint_directory / "training.ckpt"
+        self.path = context.checkpoint_directory / CHECKPOINT_NAME
         self._configuration = _configuration(params, context)
         self._found: dict[str, Any] = {}
 
@@ -49,11 +45,11 @@ class CheckpointFile(CheckpointIO):
         """Read the checkpoint and return its optimizer step; 0 when there is none that can be used."""
         self._remove_partial_files()
         try:
-            self._found = _read(self.path)
+            if not self.path.exists():
+                return 0
+            self._found = read_content(self.path, mapped=False)
             self._refuse_another_configuration(self._found["configuration"])
             step = int(self._found["global_step"])
-        except FileNotFoundError:
-            return 0
         # Whatever is wrong with a file, the trial can always begin anew.
         except Exception as error:
             self._found = {}
@@ -108,7 +104,7 @@ class CheckpointFile(CheckpointIO):
                 partial.unlink()
 
     def _refuse_another_configuration(self, found: Mapping[str, Any]) -> None:
-        different = [key for key in _DECISIVE if found.get(key) != self._configuration[key]]
+        different = parts_that_forbid_continuing(found, self._configuration)
         if different:
             raise ValueError(f"it belongs to another configuration, of another {', another '.join(different)}")
 
@@ -136,7 +132,7 @@ class Checkpoints(lightning.Callback):
     ) -> None:
         """Restore the random numbers as late as can be: making the data loader draws some."""
         if self._random:
-            _restore_random_state(self._random, pl_module.device)
+            restore_random_state(self._random, pl_module.device)
             self._random = {}
 
     def on_train_batch_end(
@@ -168,8 +164,10 @@ class Checkpoints(lightning.Callback):
         pl_module: lightning.LightningModule,
         checkpoint: dict[str, Any],
     ) -> None:
-        """Add the state of the random numbers that dropout draws from."""
-        checkpoint["random"] = _random_state(pl_module.device)
+        """Add the state of the random numbers that dropout draws from, and which weights are trained."""
+        checkpoint["random"] = random_state(pl_module.device)
+        # The others are constants; a reader has no network to ask.
+        checkpoint["trained"] = [name for name, weight in pl_module.named_parameters() if weight.requires_grad]
 
     def on_load_checkpoint(
         self,
@@ -215,16 +213,6 @@ def _configuration(params: Mapping[str, Any], context: TrialContext) -> dict[str
     return plain
 
 
-def _read(path: Path) -> dict[str, Any]:
-    """Return the content of a whole and harmless checkpoint; torch itself doesn't check the sums."""
-    with zipfile.ZipFile(path) as archive:
-        damaged = archive.testzip()
-    if damaged is not None:
-        raise ValueError(f"{damaged} in it is damaged")
-    content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-    return content
-
-
 def _synchronize(directory: Path) -> None:
     """Make a renamed file's name as lasting as its content."""
     descriptor = os.open(directory, os.O_RDONLY)
@@ -232,17 +220,3 @@ def _synchronize(directory: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def _random_state(device: torch.device) -> dict[str, Any]:
-    states = {"cpu": torch.get_rng_state()}
-    if device.type != "cpu":
-        states[device.type] = torch.get_device_module(device).get_rng_state()
-    return states
-
-
-def _restore_random_state(states: Mapping[str, Any], device: torch.device) -> None:
-    torch.set_rng_state(states["cpu"])
-    # A trial may go on on another kind of device, which then draws numbers of its own.
-    if device.type in states and device.type != "cpu":
-        torch.get_device_module(device).set_rng_state(states[device.type])

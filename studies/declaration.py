@@ -4,8 +4,9 @@ The service (`hpo`) knows nothing of transformers or prices; all it ever sees of
 kind of study is another function that returns one.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -18,6 +19,8 @@ from budgets import (
     generate_corners,
     generate_forced_configs,
 )
+from studies.batches import batch_plan, batch_values, lighter
+from studies.families import FAMILIES
 from studies.sections import SupplementarySpec
 from studies.spaces import Params, phase1_space, phase2_params, phase2_space
 from studies.spec import Spec, phase2_name
@@ -72,6 +75,8 @@ class Declaration:
         preparation: `module:callable` that reads and checks the data, in a process of its own.
         readiness: `module:callable` that raises where a machine can't train this study's trials.
         preload: modules that the fork server imports once, so that a trial starts without importing them.
+        lighter: what changes in a trial's values so that it takes less memory and gives the same result, or None
+            where nothing can be made smaller.
     """
 
     score_name: str
@@ -82,13 +87,14 @@ class Declaration:
     preparation: str
     readiness: str
     preload: tuple[str, ...]
+    lighter: Callable[[Mapping[str, Any]], dict[str, int] | None]
 
 
 def declare(spec: Spec) -> Declaration:
     """Return the declaration of a specification, of either phase."""
     corners, kind = spec.supplementary is not None, "prices" if spec.uses_prices else "callable"
     return Declaration(
-        score_name="validation AUC" if spec.uses_prices else "score",
+        score_name="validation AUC" if spec.uses_prices else spec.score_metric,
         space=phase2_space(spec) if corners else phase1_space(spec),
         forced=_corner_designs(spec) if corners else _forced_designs(spec),
         size_key="effective_batch_log2" if corners else "budget",
@@ -96,6 +102,7 @@ def declare(spec: Spec) -> Declaration:
         preparation=f"studies.preparation:prepare_{kind}",
         readiness=f"studies.preparation:check_{kind}",
         preload=("studies.training",) if spec.uses_prices else ("studies.objective",),
+        lighter=partial(lighter, spec.training),
     )
 
 
@@ -185,10 +192,13 @@ def architecture_values(spec: Spec) -> tuple[Derived, ...]:
     """Return the values that follow from the parameters of a study by arithmetic alone: shapes and sizes."""
     if spec.supplementary is not None:
         return _supplementary_values(spec, spec.supplementary)
-    return tuple(
-        Derived({"budget": budget, "style": style}, _shape_values(spec, budget, style))
-        for budget in spec.budgets
-        for style in STYLES
+    return (
+        Derived({}, batch_values(batch_plan({}, spec.training))),
+        *(
+            Derived({"budget": budget, "style": style}, _shape_values(spec, budget, style))
+            for budget in spec.budgets
+            for style in STYLES
+        ),
     )
 
 
@@ -200,10 +210,17 @@ def _supplementary_values(spec: Spec, fixed: SupplementarySpec) -> tuple[Derived
         Derived({}, {**_shape_values(spec, budget, fixed.style), **kept}),
         *(Derived({"n_heads_log2": power}, {"n_heads": 1 << power}) for power in _powers(ranges.n_heads)),
         *(
-            Derived({"effective_batch_log2": power}, {"effective_batch": 1 << power})
+            Derived(
+                {"effective_batch_log2": power},
+                batch_values(batch_plan({"effective_batch": 1 << power}, spec.training)),
+            )
             for power in _powers(ranges.effective_batch)
         ),
     )
+
+
+def _batch_of(effective: int, spec: Spec) -> dict[str, int]:
+    return batch_values(batch_plan({"effective_batch": effective}, spec.training))
 
 
 def _powers(ends: tuple[int, int]) -> range:
@@ -226,7 +243,7 @@ def _shape_values(spec: Spec, budget: str, style: str) -> dict[str, Any]:
         "d_model": shape.d_model,
         "n_layers": shape.n_layers,
         "n_heads": shape.n_heads,
-        "d_ff": shape.d_ff,
+        "d_ff": shape.d_ff if FAMILIES[spec.model].feed_forward else None,
         "estimated_params": shape.estimated_params,
     }
 

@@ -9,3 +9,7 @@ class SpecError(InputError):
 
 class DataError(InputError):
     """Prices, features, labels or splits are not what the study needs."""
+
+
+class CheckpointError(InputError):
+    """A checkpoint can't be read, or doesn't fit where it is to go."""

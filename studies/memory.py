@@ -4,121 +4,120 @@ Whoever plans afterwards, a fleet or a worker, needs no torch.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Final
 
-from budgets import STYLES, Architecture
-from budgets.memory import PROCESS_BYTES, Footprint, MemoryEstimate, Peak, estimate_memory
+from budgets import STYLES, Architecture, BatchPlan
+from budgets.memory import MIB, PROCESS_BYTES, Footprint, MemoryEstimate, Peak, estimate_memory
 from studies.families import WindowShape
 from studies.spec import Spec
 
 _BYTES_A_VALUE: Final = 4
+_NEEDED: Final = frozenset({"start_memory_mb", "peak_memory_mb", "micro_batch", "effective_batch"})
 
 
 def trial_memory(
     spec: Spec,
     architecture: Architecture,
     shape: WindowShape,
-    micro_batch: int,
+    plan: BatchPlan,
     *,
-    rows: int = 0,
-    recompute: bool = False,
+    data_bytes: int = 0,
     process_bytes: int = PROCESS_BYTES,
 ) -> MemoryEstimate:
-    """Return the memory of one trial, counted on its module; takes torch, and a second the first time.
+    """Return the memory of one trial, counted on its module; takes torch, and a few tenths of a second.
 
     Args:
-        spec: of the study: family and precision.
+        spec: of the study: family, precision, gradient checkpointing.
         architecture: of the trial.
         shape: of its windows.
-        micro_batch: windows a forward pass.
-        rows: of the prices that it reads.
-        recompute: whether blocks compute their activations again in the backward pass.
+        plan: of its batch.
+        data_bytes: of the panel that it reads.
         process_bytes: what its process takes by itself; see `budgets.memory.calibrate`.
     """
-    from studies.activations import footprint
-    from studies.training import resolve_precision
+    return estimate_memory(
+        _counted(spec, architecture, shape),
+        plan.micro,
+        accumulation=plan.accumulation,
+        data_bytes=data_bytes,
+        process_bytes=process_bytes,
+    )
 
-    precision = resolve_precision(spec.training.precision)
-    found = footprint(spec.model, architecture, shape, precision, recompute=recompute)
-    data = data_bytes(rows, shape.n_series, shape.n_features)
-    return estimate_memory(found, micro_batch, data_bytes=data, process_bytes=process_bytes)
 
+def count_footprints(spec: Spec, shape: WindowShape) -> dict[str, Any]:
+    """Return the footprints of all models that a study can propose, as JSON types, for `Prepared.sizes`.
 
-def count_footprints(spec: Spec, shape: WindowShape, *, recompute: bool = False) -> dict[str, Any]:
-    """Return the footprints of all architectures that a study can propose, as JSON types, for `Prepared.sizes`.
+    Keys are names of shapes, such as `2M_deep`. Phase 2, which searches the heads of one shape, also has a key for
+    every number of them, such as `2M_deep_heads_4`, and under the plain one the hungriest.
 
-    Takes torch, and a few tenths of a second an architecture.
+    Takes torch, and a few tenths of a second a model.
     """
-    from studies.activations import footprint
-    from studies.training import resolve_precision
-
-    precision = resolve_precision(spec.training.precision)
-    return {
-        architecture_key(each): footprint(spec.model, each, shape, precision, recompute=recompute).as_json()
-        for each in proposed_architectures(spec)
-    }
-
-
-def proposed_architectures(spec: Spec) -> list[Architecture]:
-    """Return the architectures that trials of a study may have."""
     fixed = spec.supplementary
     if fixed is None:
-        return [spec.architecture(budget, style) for budget in spec.budgets for style in STYLES]
-    width = spec.architecture(spec.budgets[0], fixed.style)
+        pairs = [(budget, style) for budget in spec.budgets for style in STYLES]
+        return {f"{b}_{s}": _counted(spec, spec.architecture(b, s), shape).as_json() for b, s in pairs}
+    name = f"{spec.budgets[0]}_{fixed.style}"
+    own = spec.architecture(spec.budgets[0], fixed.style)
     low, high = spec.ranges.n_heads
     heads = [low << power for power in range((high // low).bit_length())]
-    return [Architecture(width.d_model, width.n_layers, each) for each in heads]
+    found = {each: _counted(spec, replace(own, n_heads=each), shape) for each in heads}
+    hungriest = max(found.values(), key=lambda each: each.bytes_a_window)
+    return {name: hungriest.as_json()} | {f"{name}_heads_{each}": found[each].as_json() for each in heads}
 
 
-def architecture_key(shape: Architecture) -> str:
-    """Return the name of an architecture among the footprints of a study, such as `192x5x4`."""
-    return f"{shape.d_model}x{shape.n_layers}x{shape.n_heads}"
-
-
-def data_bytes(rows: int, n_series: int, n_features: int) -> int:
-    """Return the bytes of the panel: features and the label, 32 bits each."""
-    return rows * n_series * (n_features + 1) * _BYTES_A_VALUE
-
-
-def stored_footprint(sizes: Mapping[str, Any], values: Mapping[str, Any]) -> Footprint | None:
-    """Return the footprint of a trial from what was stored with its study; None for one prepared without.
-
-    Args:
-        sizes: `Prepared.sizes` of the study.
-        values: derived values or attributes of the trial: d_model, n_layers, n_heads.
-    """
-    key = "x".join(str(values.get(name)) for name in ("d_model", "n_layers", "n_heads"))
-    found = sizes.get("footprints", {}).get(key)
-    return None if found is None else Footprint.from_json(found)
+def panel_bytes(rows: int, shape: WindowShape) -> int:
+    """Return the bytes of a panel: features and the label, 32 bits each."""
+    return rows * shape.n_series * (shape.n_features + 1) * _BYTES_A_VALUE
 
 
 def stored_estimate(
-    sizes: Mapping[str, Any], values: Mapping[str, Any], micro_batch: int, process_bytes: int = PROCESS_BYTES
+    sizes: Mapping[str, Any], values: Mapping[str, Any], plan: BatchPlan, process_bytes: int = PROCESS_BYTES
 ) -> MemoryEstimate | None:
-    """Return the memory of a trial from what was stored with its study; None for one prepared without."""
-    found = stored_footprint(sizes, values)
+    """Return the memory of a trial from what was stored with its study; None for one prepared without footprints.
+
+    Args:
+        sizes: `Prepared.sizes` of the study.
+        values: derived values or attributes of the trial: `shape`, and `n_heads` where they are searched.
+        plan: of its batch.
+        process_bytes: what its process takes by itself.
+    """
+    stored, name = sizes.get("footprints", {}), values.get("shape")
+    found = stored.get(f"{name}_heads_{values.get('n_heads')}") or stored.get(name)
     if found is None:
         return None
-    data = data_bytes(int(sizes.get("rows", 0)), len(sizes.get("series", ())), int(sizes.get("features", 0)))
-    return estimate_memory(found, micro_batch, data_bytes=data, process_bytes=process_bytes)
+    return estimate_memory(
+        Footprint.from_json(found),
+        plan.micro,
+        accumulation=plan.accumulation,
+        data_bytes=int(sizes.get("data_bytes", 0)),
+        process_bytes=process_bytes,
+    )
 
 
 def measured_peaks(sizes: Mapping[str, Any], finished: Sequence[Mapping[str, Any]]) -> list[Peak]:
     """Return what finished trials took beside what was estimated for them, for `budgets.memory.calibrate`.
 
+    Left out are those that went on from a checkpoint, which is read beside the weights, and those on a GPU.
+
     Args:
         sizes: `Prepared.sizes` of their study.
-        finished: attributes of the trials; those without `start_memory_mb`, `peak_memory_mb` and `micro_batch`, and
-            those that went on from a checkpoint, which is read beside the weights, are left out.
+        finished: attributes of the trials.
     """
     peaks = []
-    for attributes in finished:
-        if attributes.get("resumed_from_step") or not {"start_memory_mb", "peak_memory_mb", "micro_batch"} <= set(
-            attributes
-        ):
+    for values in finished:
+        if not values.keys() >= _NEEDED or values.get("resumed_from_step") or "peak_gpu_mb" in values:
             continue
-        estimate = stored_estimate(sizes, attributes, int(attributes["micro_batch"]))
+        plan = BatchPlan(int(values["effective_batch"]), int(values["micro_batch"]))
+        estimate = stored_estimate(sizes, values, plan)
         if estimate is not None:
-            start, peak = (round(attributes[name] * 2**20) for name in ("start_memory_mb", "peak_memory_mb"))
+            start, peak = (round(values[name] * MIB) for name in ("start_memory_mb", "peak_memory_mb"))
             peaks.append(Peak(estimate.without_process, start, peak))
     return peaks
+
+
+def _counted(spec: Spec, architecture: Architecture, shape: WindowShape) -> Footprint:
+    from studies.activations import footprint
+    from studies.training import resolve_precision
+
+    precision, recompute = resolve_precision(spec.training.precision), spec.training.gradient_checkpointing
+    return footprint(spec.model, architecture, shape, precision, recompute=recompute)

@@ -29,6 +29,7 @@ from typing import Any
 
 from studies.errors import SpecError
 from studies.spec import Spec
+from studies.spread import BatchSpread
 
 Objective = Callable[[Mapping[str, Any], "TrialContext"], float]
 
@@ -83,6 +84,7 @@ class TrialContext:
     attributes: dict[str, Any] = field(default_factory=dict)
     checkpoint_directory: Path = _IN_DIRECTORY
     _stop: bool = False
+    _spread: BatchSpread = field(default_factory=BatchSpread)
 
     def __post_init__(self) -> None:
         if self.checkpoint_directory == _IN_DIRECTORY:
@@ -91,6 +93,11 @@ class TrialContext:
     def report(self, value: float, step: int) -> None:
         """Report an intermediate value of the score at a step."""
         self._stop = self.send(float(value), int(step)) or self._stop
+
+    def report_batch(self, value: float) -> None:
+        """Report the metric of one training batch: its spread is stored, and a trial that swings is flagged."""
+        self._spread.add(float(value))
+        self.attributes |= {"batch_metric": self.spec.score_metric, **self._spread.as_attributes()}
 
     def should_stop(self) -> bool:
         """Return whether the trial should end now: save what the next attempt needs and raise `PrunedError`."""

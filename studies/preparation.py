@@ -6,14 +6,14 @@ from pathlib import Path
 from typing import Any
 
 from budgets import STYLES, Architecture
-from studies.baseline import baseline_scores
+from studies.baseline import baseline_name, baseline_scores
 from studies.data.examples import load_example
 from studies.data.panel import Panel, build_panel, load_panel, panel_fingerprint, save_panel
 from studies.data.prices import load_prices
 from studies.declaration import Derived, Prepared, architecture_values, cache_directory
 from studies.errors import DataError
 from studies.families import FAMILIES, WindowShape
-from studies.memory import count_footprints
+from studies.memory import count_footprints, panel_bytes
 from studies.objective import resolve
 from studies.spec import Spec
 
@@ -38,6 +38,7 @@ def prepare_prices(spec: Spec, home: Path | None) -> Prepared:
         "panel": fingerprint,
         "baseline": _baseline(panel),
         "footprints": count_footprints(spec, window_shape(panel)),
+        "data_bytes": panel_bytes(len(panel.dates), window_shape(panel)),
         **_describe(panel),
     }
     return Prepared(tuple(derived), panel.notices, sizes)
@@ -115,8 +116,7 @@ def _trial_flops(spec: Spec, architecture: Architecture, shape: WindowShape, eff
 
 def _baseline(panel: Panel) -> dict[str, Any]:
     scores = baseline_scores(panel)
-    name = "logistic regression on the features of the last row"
-    return {"name": name, "score": scores.auc, "low": scores.auc_low, "high": scores.auc_high}
+    return {"name": baseline_name(panel), "score": scores.auc, "low": scores.auc_low, "high": scores.auc_high}
 
 
 def _describe(panel: Panel) -> dict[str, Any]:

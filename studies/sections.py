@@ -1,13 +1,13 @@
 """The sections of a specification: one class a section, checked when it is read."""
 
 from pathlib import Path
-from typing import Literal, Self
+from typing import Final, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 from budgets import PHASE2_RANGES, Architecture, SupplementaryConfiguration, SupplementaryRanges
 
-Tier = Literal["a20", "a50", "a100", "a200"]
+Tier = Literal["none", "a20", "a50", "a100", "a200"]
 
 
 class Section(BaseModel):
@@ -26,12 +26,16 @@ class Section(BaseModel):
         return value
 
 
+Loss = Literal["bernoulli", "weighted", "focal", "mae", "mse", "huber", "quantile"]
+REGRESSION_LOSSES: Final = frozenset({"mae", "mse", "huber", "quantile"})
+
+
 class DataSpec(Section):
     """Where the prices come from and how many indicators are computed from them."""
 
     example: str | None = Field(None, description="built-in prices: indices (S&P 500 and NASDAQ, daily, 1999 to 2018)")
     path: Path | None = Field(None, description="CSV or Parquet: unique_id, ds, open, high, low, close, volume")
-    tier: Tier = Field("a200", description="how many TA-Lib indicators a series: a20, a50, a100 or a200")
+    tier: Tier = Field("a200", description="how many TA-Lib indicators a series: none, a20, a50, a100 or a200")
 
     @model_validator(mode="before")
     @classmethod
@@ -72,7 +76,19 @@ class TrainingSpec(Section):
         "auto", description="auto: bf16-mixed on a CUDA device that has it, 32-true elsewhere"
     )
     effective_batch: int = Field(64, ge=1, description="windows an optimizer step")
-    micro_batch: int | None = Field(None, ge=1, description="windows a forward pass; default: the effective batch")
+    micro_batch: int | None = Field(
+        None, ge=1, description="windows a forward pass, a divisor of the effective batch; default: the effective batch"
+    )
+    loss: Loss = Field(
+        "bernoulli", description="bernoulli; weighted: positives count by their rarity; focal: hard windows count more"
+    )
+    gradient_checkpointing: bool = Field(
+        False, description="compute activations again in the backward pass: less memory, about a third more time"
+    )
+    empty_cache: bool = Field(
+        False, description="give the GPU's cached memory back after every look, to other trials on the card"
+    )
+    data_workers: int = Field(0, ge=0, description="processes that gather windows; the built-in data needs none")
     check_every: int = Field(25, ge=1, description="optimizer steps between two looks at the validation part")
     patience: int = Field(6, ge=1, description="looks without a better validation AUC before training ends")
     checkpoint_minutes: float = Field(

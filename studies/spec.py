@@ -7,21 +7,27 @@ are the same study exactly when their fingerprints are equal.
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from functools import cached_property
+from itertools import product
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from budgets import (
     BUDGET_CONFIGS,
+    STYLES,
     Architecture,
     SupplementaryRanges,
     compute_budget_aware_extremes,
     generate_corners,
     generate_forced_configs,
+    metric_kind,
     parse_budget,
 )
+from studies.families import FAMILIES, Family, ModelName, WindowShape
 from studies.sections import (
+    REGRESSION_LOSSES,
     AlertSpec,
     DataSpec,
     EarlyStopSpec,
@@ -36,6 +42,10 @@ from studies.sections import (
 )
 
 Direction = Literal["maximize", "minimize"]
+Mode = Literal["fast", "safe"]
+
+# What may change while a study runs: it decides how trials run or when to alert, and no result.
+_HOW_IT_RUNS = frozenset({"alerts", "mode"})
 
 
 def _canonical_budget(value: object) -> object:
@@ -59,7 +69,7 @@ class Spec(Section):
 
     name: str = Field(pattern=rf"^{_NAME}(/phase2/{_NAME})?$", description="the study's name in the storage")
     objective: str = Field("neuralforecast", description="neuralforecast, or package.module:callable")
-    model: Literal["itransformer"] = Field("itransformer", description="model family of the neuralforecast objective")
+    model: ModelName = Field("itransformer", description="model family of the neuralforecast objective")
     data: DataSpec = DataSpec()
     target: TargetSpec = TargetSpec()
     budgets: tuple[Budget, ...] = Field(tuple(BUDGET_CONFIGS), description="parameter budgets to search")
@@ -77,6 +87,14 @@ class Spec(Section):
     )
     max_attempts: int = Field(3, ge=1, description="how often a trial is begun before its slot is given up")
     direction: Direction = "maximize"
+    metric: str | None = Field(
+        None,
+        description="what the score is, such as auc or sharpe: the rules on batches ask; default: auc, or score",
+    )
+    mode: Mode = Field(
+        "fast",
+        description="safe: one worker, no data workers, deterministic operations, anomaly checks; never another result",
+    )
     phase2: Phase2Spec = Phase2Spec()
     alerts: AlertSpec = AlertSpec()
     supplementary: SupplementarySpec | None = Field(None, description="set in studies of Phase 2, by hpo phase2")
@@ -88,6 +106,13 @@ class Spec(Section):
         dotted = colon and attribute.isidentifier() and all(part.isidentifier() for part in module.split("."))
         if value != "neuralforecast" and not dotted:
             raise ValueError(f"objective is neuralforecast or package.module:callable, not {value!r}")
+        return value
+
+    @field_validator("metric")
+    @classmethod
+    def _metric_is_known(cls, value: str | None) -> str | None:
+        if value is not None:
+            metric_kind(value)
         return value
 
     @field_validator("budgets")
@@ -126,7 +151,45 @@ class Spec(Section):
     def _an_auc_is_maximized(self) -> Self:
         if self.uses_prices and self.direction == "minimize":
             raise ValueError("the score of objective neuralforecast is an AUC, not to be minimized: drop direction")
+        if self.uses_prices and self.metric not in {None, "auc"}:
+            raise ValueError(f"the score of objective neuralforecast is an AUC, not {self.metric}: drop metric")
         return self
+
+    @model_validator(mode="after")
+    def _a_classifier_has_a_classification_loss(self) -> Self:
+        if self.uses_prices and self.training.loss in REGRESSION_LOSSES:
+            raise ValueError(
+                f"training.loss {self.training.loss} is one of regression, and the score is the AUC of a classifier: "
+                "take bernoulli, weighted or focal"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _the_family_can_be_built(self) -> Self:
+        features = int(self.data.tier != "none")
+        window = WindowShape(self.training.window, self.target.horizon, n_series=1, n_features=features)
+        styles = STYLES if self.supplementary is None else (self.supplementary.style,)
+        for budget, style in product(self.budgets if self.uses_prices else (), styles):
+            refused = self._family.refusal(self.architecture(budget, style), window)
+            if refused is not None:
+                raise ValueError(f"model {self.model} ({budget} {style}) {refused}")
+        low, high = self.phase2.n_heads
+        if self.uses_prices and not low <= (self._family.heads or low) <= high:
+            raise ValueError(
+                f"model {self.model} is built with n_heads={self._family.heads} alone, and phase2.n_heads goes from "
+                f"{low} to {high}: leave it out"
+            )
+        return self
+
+    @property
+    def score_metric(self) -> str:
+        """What the score is, in the words of `budgets.METRIC_KINDS`."""
+        return self.metric or ("auc" if self.uses_prices else "score")
+
+    @property
+    def how_it_runs(self) -> dict[str, Any]:
+        """What may change while the study runs, as JSON types."""
+        return self.model_dump(mode="json", include=set(_HOW_IT_RUNS))
 
     @property
     def uses_prices(self) -> bool:
@@ -135,15 +198,21 @@ class Spec(Section):
 
     @cached_property
     def fingerprint(self) -> str:
-        """SHA-256 of what is searched, defaults included: of all but the thresholds of alerts."""
-        searched = self.model_dump(mode="json", exclude={"alerts"})
+        """SHA-256 of what is searched, defaults included: of all but the mode and the thresholds of alerts."""
+        searched = self.model_dump(mode="json", exclude=set(_HOW_IT_RUNS))
         return hashlib.sha256(json.dumps(searched, sort_keys=True).encode()).hexdigest()
 
     @property
     def ranges(self) -> SupplementaryRanges:
         """Where Phase 2 searches at the width of this study's model."""
         assert self.supplementary is not None
-        return self.phase2.ranges.for_width(self.architecture(self.budgets[0], self.supplementary.style).d_model)
+        heads = self._family.heads if self.uses_prices else None
+        ranges = self.phase2.ranges if heads is None else replace(self.phase2.ranges, n_heads=(heads, heads))
+        return ranges.for_width(self.architecture(self.budgets[0], self.supplementary.style).d_model)
+
+    @property
+    def _family(self) -> Family:
+        return FAMILIES[self.model]
 
     def as_json(self) -> dict[str, Any]:
         """Return the specification with every default written out, as JSON types."""
@@ -164,15 +233,16 @@ def phase2_name(of: str, budget: str) -> str:
 
 def differences(stored: Mapping[str, Any], given: Mapping[str, Any]) -> Iterator[str]:
     """Yield `key: stored → given` for every value in which two specifications differ."""
-    before, after = dict(_leaves(stored)), dict(_leaves(given))
+    before, after = dict(leaves(stored)), dict(leaves(given))
     for key in sorted(before.keys() | after.keys()):
-        if not key.startswith("alerts.") and before.get(key) != after.get(key):
+        if key.partition(".")[0] not in _HOW_IT_RUNS and before.get(key) != after.get(key):
             yield f"{key}: {before.get(key)} → {after.get(key)}"
 
 
-def _leaves(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+def leaves(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield every value with its dotted key, such as `early_stop.patience`."""
     for key, value in values.items():
         if isinstance(value, Mapping):
-            yield from _leaves(value, f"{prefix}{key}.")
+            yield from leaves(value, f"{prefix}{key}.")
         else:
             yield prefix + key, value

@@ -6,6 +6,7 @@ label of t alone, the last step of its horizon.
 """
 
 import logging
+import math
 import signal
 import threading
 import warnings
@@ -17,14 +18,20 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from budgets import Architecture
+from budgets import Architecture, BatchPlan
+from studies.batches import batch_plan, batch_values
 from studies.checkpoints import CheckpointFile, Checkpoints
-from studies.data.panel import cut_before_test
+from studies.data.panel import Panel, cut_before_test
+from studies.dropout import StepRandomness, use_whole_batch_dropout
 from studies.families import FAMILIES
+from studies.families.recompute import recompute_blocks
+from studies.losses import BERNOULLI, ClassificationLoss
+from studies.metrics import area_under_curve
 from studies.objective import DivergedError, TrialContext
 from studies.preparation import open_panel, window_shape
+from studies.spread import BatchSpread
 from studies.validation import ValidationWatch
-from studies.windows import Batch, BatchSizes, TrainingWindows, Windows, batch_sizes
+from studies.windows import Batch, TrainingWindows, Windows
 
 _LOG = logging.getLogger(__name__)
 
@@ -43,28 +50,31 @@ def score(params: Mapping[str, Any], context: TrialContext) -> float:
     spec, training = context.spec, context.spec.training
     panel = cut_before_test(open_panel(spec, context.home, context.sizes["panel"]))
     torch.set_num_threads(context.threads)
-    architecture = Architecture(int(params["d_model"]), int(params["n_layers"]), int(params["n_heads"]))
-    network = FAMILIES[spec.model].build(architecture, window_shape(panel), float(params["dropout"]), context.seed)
-    model = WindowClassifier(network, float(params["learning_rate"]), float(params["weight_decay"]))
-    windows, sizes = Windows(panel), batch_sizes(params, training)
+    windows, plan = Windows(panel), batch_plan(params, training)
     precision = resolve_precision(training.precision)
-    watch, saved = ValidationWatch(windows, training, context), CheckpointFile(params, context)
+    model = _classifier(params, context, panel, plan)
+    watch, saved = ValidationWatch(windows, training, plan.micro, context), CheckpointFile(params, context)
     done = saved.find()
     # The watch comes first: a checkpoint holds the look of its own step.
     callbacks = [watch, Checkpoints(saved, context), SigtermAsBefore()]
-    trainer = make_trainer(training.max_steps, sizes, precision, saved, callbacks)
+    trainer = make_trainer(training.max_steps, plan, precision, saved, callbacks, safe=spec.mode == "safe")
     lightning.seed_everything(context.seed, verbose=False)
-    batches = DataLoader(TrainingWindows(windows, sizes, context.seed, done), batch_size=None)
+    data_workers = 0 if spec.mode == "safe" else training.data_workers
+    drawn = TrainingWindows(windows, plan, context.seed, done)
+    batches = DataLoader(drawn, batch_size=None, num_workers=data_workers)
     try:
         trainer.fit(model, batches, ckpt_path=saved.path if done else None)
     finally:
         context.record(steps=trainer.global_step, resumed_from_step=done, steps_trained=trainer.global_step - done)
     context.record(
-        effective_batch=sizes.effective,
-        micro_batch=sizes.micro,
+        **batch_values(plan),
         precision=precision,
         threads=context.threads,
         windows_seen=model.windows_seen,
+        last_loss=model.last_loss,
+        **_peak_on_card(),
+        batch_metric=spec.score_metric,
+        **model.spread.as_attributes(),
         **watch.summary(),
     )
     try:
@@ -75,6 +85,27 @@ def score(params: Mapping[str, Any], context: TrialContext) -> float:
     return watch.best.auc
 
 
+def _classifier(params: Mapping[str, Any], context: TrialContext, panel: Panel, plan: BatchPlan) -> "WindowClassifier":
+    family, training = FAMILIES[context.spec.model], context.spec.training
+    architecture = Architecture(int(params["d_model"]), int(params["n_layers"]), int(params["n_heads"]))
+    network = family.build(architecture, window_shape(panel), float(params["dropout"]), context.seed)
+    if training.gradient_checkpointing:
+        recompute_blocks(network, family)
+    return WindowClassifier(
+        network,
+        float(params["learning_rate"]),
+        float(params["weight_decay"]),
+        ClassificationLoss(training.loss, panel.base_rates["train"]),
+        plan.accumulation,
+    )
+
+
+def _peak_on_card() -> dict[str, float]:
+    if not torch.cuda.is_available():
+        return {}
+    return {"peak_gpu_mb": round(torch.cuda.max_memory_allocated() / 2**20, 1)}
+
+
 def resolve_precision(precision: str) -> str:
     """Return Lightning's name of the precision; `auto` is bf16-mixed where a CUDA device has it."""
     if precision != "auto":
@@ -83,13 +114,33 @@ def resolve_precision(precision: str) -> str:
 
 
 class WindowClassifier(lightning.LightningModule):
-    """A NeuralForecast network trained as a classifier of its last step, with AdamW."""
+    """A NeuralForecast network trained as a classifier of its last step, with AdamW.
 
-    def __init__(self, network: nn.Module, learning_rate: float, weight_decay: float) -> None:
+    Args:
+        network: takes a batch of windows, gives logits [windows, horizon, series].
+        learning_rate: of AdamW.
+        weight_decay: of AdamW.
+        loss: of logits and labels.
+        accumulation: forward passes an optimizer step.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        learning_rate: float,
+        weight_decay: float,
+        loss: ClassificationLoss = BERNOULLI,
+        accumulation: int = 1,
+    ) -> None:
         super().__init__()
+        self._randomness = StepRandomness(accumulation)
+        use_whole_batch_dropout(network, self._randomness)
         self.network = network
         self.windows_seen = 0
-        self._learning_rate, self._weight_decay = learning_rate, weight_decay
+        self.spread = BatchSpread()
+        self.last_loss = math.nan
+        self._learning_rate, self._weight_decay, self._loss = learning_rate, weight_decay, loss
+        self._step: list[tuple[Tensor, Tensor, Tensor]] = []
 
     def forward(self, inputs: dict[str, Tensor]) -> Tensor:
         """Return the logits [windows, series] of the label."""
@@ -97,21 +148,35 @@ class WindowClassifier(lightning.LightningModule):
         return logits
 
     def training_step(self, batch: Batch, _index: int) -> Tensor:
-        """Return the Bernoulli negative log-likelihood, as NeuralForecast's DistributionLoss has it."""
-        inputs, targets = batch
-        loss = nn.functional.binary_cross_entropy_with_logits(self(inputs), targets)
-        if not torch.isfinite(loss):
-            raise DivergedError(f"the training loss became {loss.item()} at step {self.global_step}")
-        self.windows_seen += len(targets)
+        """Return the loss of a micro-batch; after the last one of a step, remember what the whole batch gave."""
+        inputs, labels = batch
+        self._randomness.begin(len(self._step), labels.device)
+        logits = self(inputs)
+        loss = self._loss(logits, labels)
+        self.windows_seen += len(labels)
+        self._step.append((loss.detach(), logits.detach(), labels))
+        if len(self._step) == self._randomness.parts:
+            self._end_step()
         return loss
 
+    def _end_step(self) -> None:
+        losses, logits, labels = zip(*self._step, strict=True)
+        self._step = []
+        self.last_loss = float(torch.stack(losses).mean())
+        if not math.isfinite(self.last_loss):
+            raise DivergedError(f"the training loss became {self.last_loss} at step {self.global_step}")
+        truth = torch.cat(labels).cpu().numpy().ravel()
+        if 0 < truth.sum() < len(truth):
+            self.spread.add(area_under_curve(truth, torch.cat(logits).float().cpu().numpy().ravel()))
+
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Save the count of windows."""
-        checkpoint["windows_seen"] = self.windows_seen
+        """Save what is counted over the whole training."""
+        checkpoint["windows_seen"], checkpoint["batch_spread"] = self.windows_seen, self.spread.state()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Go on counting windows."""
+        """Go on counting."""
         self.windows_seen = checkpoint["windows_seen"]
+        self.spread = BatchSpread.from_state(checkpoint["batch_spread"])
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """Return AdamW over the trained parameters."""
@@ -135,17 +200,25 @@ class SigtermAsBefore(lightning.Callback):
 
 
 def make_trainer(
-    steps: int, sizes: BatchSizes, precision: str, saved: CheckpointFile, callbacks: list[lightning.Callback]
+    steps: int,
+    plan: BatchPlan,
+    precision: str,
+    saved: CheckpointFile,
+    callbacks: list[lightning.Callback],
+    *,
+    safe: bool = False,
 ) -> lightning.Trainer:
-    """Return Lightning's loop for a number of optimizer steps on one device."""
+    """Return Lightning's loop for a number of optimizer steps on one device; safe: slower, and it tells more."""
     return lightning.Trainer(
         max_steps=steps,
-        accumulate_grad_batches=sizes.parts,
+        accumulate_grad_batches=plan.accumulation,
         precision=precision,  # type: ignore[arg-type]
         accelerator="auto",
         devices=1,
         callbacks=callbacks,
         plugins=[saved],
+        deterministic=safe,
+        detect_anomaly=safe,
         logger=False,
         # This is Lightning's own callback, which saves by epochs; a training here is one epoch.
         enable_checkpointing=False,

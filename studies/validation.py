@@ -14,15 +14,17 @@ from studies.objective import DivergedError, TrialContext
 from studies.sections import TrainingSpec
 from studies.windows import Windows
 
-# Windows a forward pass while validating; more is no faster on two cores and takes more memory.
+# Most windows a forward pass while validating; more is no faster on two cores and takes more memory.
 _VALIDATION_WINDOWS = 128
 
 
 class ValidationWatch(lightning.Callback):
     """Looks at the validation part as training goes on, keeps the best look, and ends training in time."""
 
-    def __init__(self, windows: Windows, training: TrainingSpec, context: TrialContext) -> None:
+    def __init__(self, windows: Windows, training: TrainingSpec, micro_batch: int, context: TrialContext) -> None:
         self._windows, self._training, self._context = windows, training, context
+        # A trial that trains on few windows at a time, for want of memory, has none for more of them here.
+        self._at_once = min(_VALIDATION_WINDOWS, micro_batch)
         self._decisions = np.asarray(windows.panel.splits.validation, dtype=np.int64)
         self._looks: list[tuple[int, float]] = []
         self._best_probabilities: NDArray[np.float64] = np.empty(0)
@@ -102,10 +104,12 @@ class ValidationWatch(lightning.Callback):
         labels, probabilities = [], []
         model.eval()
         with torch.no_grad():
-            for start in range(0, len(self._decisions), _VALIDATION_WINDOWS):
-                inputs, targets = self._windows.at(self._decisions[start : start + _VALIDATION_WINDOWS])
+            for start in range(0, len(self._decisions), self._at_once):
+                inputs, targets = self._windows.at(self._decisions[start : start + self._at_once])
                 logits = model({name: value.to(model.device) for name, value in inputs.items()})
                 probabilities.append(torch.sigmoid(logits.double()).cpu().numpy().ravel())
                 labels.append(targets.double().numpy().ravel())
         model.train()
+        if self._training.empty_cache and model.device.type == "cuda":
+            torch.cuda.empty_cache()
         return np.concatenate(labels), np.concatenate(probabilities)

@@ -15,10 +15,10 @@ SELECT name FROM hpo.study ORDER BY created_at, name
 -- name: children
 SELECT name FROM hpo.study WHERE parent = :parent ORDER BY created_at, name
 
--- name: set_alert_thresholds
--- They are no part of what is searched, and may change while the study runs. Phase 2 follows.
-UPDATE hpo.study SET spec = jsonb_set(spec, '{alerts}', CAST(:alerts AS jsonb))
-WHERE (name = :name OR parent = :name) AND spec -> 'alerts' IS DISTINCT FROM CAST(:alerts AS jsonb)
+-- name: set_how_it_runs
+-- The mode and the thresholds of alerts are no part of what is searched, and may change while it runs. Phase 2 follows.
+UPDATE hpo.study SET spec = spec || CAST(:options AS jsonb)
+WHERE (name = :name OR parent = :name) AND NOT spec @> CAST(:options AS jsonb)
 
 -- name: open_studies
 SELECT name FROM hpo.study WHERE state = 'running' ORDER BY created_at, name
@@ -226,6 +226,12 @@ FROM said
 GROUP BY cause, CASE WHEN cause = 'failed'
     THEN regexp_replace(reason, '0x[0-9a-fA-F]+|[0-9]+([.][0-9]+)?([eE][-+]?[0-9]+)?', '#', 'g') END
 HAVING count(*) >= :at_least ORDER BY 3 DESC LIMIT 3
+
+-- name: batch_swings
+SELECT number, attributes ->> 'batch_metric' AS metric, (attributes ->> 'effective_batch')::integer AS effective_batch,
+       (attributes ->> 'batch_metric_std')::float AS deviation
+FROM hpo.trial WHERE study = :study AND state = 'complete' AND attributes ? 'batch_metric_std'
+  AND attributes ? 'effective_batch' ORDER BY number
 
 -- name: open_designs
 SELECT attributes ->> 'design' AS design FROM hpo.trial

@@ -12,7 +12,7 @@ from optuna.distributions import BaseDistribution
 from optuna.trial import FrozenTrial
 from optuna.trial import TrialState as OptunaState
 
-from hpo.records import TrialRecord, TrialState
+from hpo.records import INFEASIBLE, TrialRecord, TrialState
 from studies.spec import Direction
 
 # A study for every proposal is nothing to tell people of.
@@ -57,6 +57,9 @@ def _learnt_from(record: TrialRecord, space: Mapping[str, BaseDistribution]) -> 
 
 
 def _frozen(record: TrialRecord, space: Mapping[str, BaseDistribution]) -> FrozenTrial:
-    return optuna.trial.create_trial(
+    frozen = optuna.trial.create_trial(
         state=_STATES[record.state], value=record.score, params=dict(record.params), distributions=dict(space)
     )
+    if record.is_infeasible:
+        frozen.set_constraint(*INFEASIBLE)
+    return frozen

@@ -1,4 +1,4 @@
-"""Indicators of one price series, in the nested tiers a20, a50, a100 and a200.
+"""Indicators of one price series, in the nested tiers none, a20, a50, a100 and a200.
 
 Every column is causal (row t uses rows up to t), free of scale (ten times the prices or the volume changes
 nothing) and finite after at most `MAXIMUM_WARM_UP` rows of daily prices; weekly columns follow the calendar
@@ -22,6 +22,7 @@ FEATURE_VERSION = 1
 MAXIMUM_WARM_UP = 260
 
 _TABLES: dict[str, dict[str, Indicator]] = {
+    "none": {},
     "a20": A20,
     "a50": A20 | ADDED_IN_A50,
     "a100": A20 | ADDED_IN_A50 | ADDED_IN_A100,
@@ -48,5 +49,6 @@ def compute_indicators(prices: pd.DataFrame, tier: str) -> pd.DataFrame:
     if tier not in _TABLES:
         raise DataError(f"a tier must be one of {', '.join(TIERS)}: {tier!r} is not; choose one of them")
     bars = Bars.from_frame(prices)
-    columns = [indicator(bars) for indicator in _TABLES[tier].values()]
+    # The tier none has no column, and NumPy can't stack nothing.
+    columns = [np.empty((len(prices), 0)), *(indicator(bars) for indicator in _TABLES[tier].values())]
     return pd.DataFrame(np.column_stack(columns), index=prices.index, columns=list(TIERS[tier]))

@@ -78,9 +78,9 @@ def common_dates(table: PriceTable) -> tuple[Dates, tuple[str, ...]]:
     return common, (notice,) if dropped else ()
 
 
-def read_ready(table: PriceTable, dates: Dates) -> KnownValues:
-    """Labels and features of a ready table, which stores them when they are known."""
-    names = list(table.value_columns)
+def read_ready(table: PriceTable, dates: Dates, tier: str) -> KnownValues:
+    """Labels and features of a ready table, which stores them when they are known; no features in the tier none."""
+    names = list(table.value_columns) if tier != "none" else []
     frames = [table.one_series(name).loc[dates] for name in table.series]
     features = np.stack([rows[names].to_numpy(dtype=np.float64) for rows in frames], axis=1)
     labels = np.stack([rows[LABEL_COLUMN].to_numpy(dtype=np.float64) for rows in frames], axis=1)

@@ -84,11 +84,12 @@ def build_panel(
 ) -> Panel:
     """Compute labels and features, align and split them, scale by train, and audit them for leaks.
 
-    A table of ready features keeps its labels and features; `tier`, `threshold` and `kind` don't matter then.
+    A table of ready features keeps its labels and, unless the tier is none, its features; `threshold`, `kind` and
+    any other tier don't matter then.
 
     Args:
         table: Checked prices or ready features.
-        tier: Which indicators: a20, a50, a100 or a200.
+        tier: Which indicators: none, a20, a50, a100 or a200; with none, a model sees the labels of the past alone.
         horizon: H, rows that a label looks ahead.
         threshold: The rise that makes a label 1, as a share of the close.
         kind: "touch" or "close", see `studies.data.labels`.
@@ -102,7 +103,8 @@ def build_panel(
     """
     _check_settings(table, tier, horizon, threshold, kind, window)
     dates, dropped = common_dates(table)
-    known = read_ready(table, dates) if table.ready else compute_known(table, dates, tier, horizon, threshold, kind)
+    ready = table.ready
+    known = read_ready(table, dates, tier) if ready else compute_known(table, dates, tier, horizon, threshold, kind)
     start = known.first_complete_row(table.origin, dates)
     n_decisions = len(dates) - start - (window - 1) - horizon
     needed = decisions_needed(horizon, validation_fraction, test_fraction)
@@ -115,7 +117,7 @@ def build_panel(
     # The rows that a train decision sees; they are indicators of times up to the last train decision.
     train_rows = splits.train.stop + horizon
     # Computed features have been recomputed without the future; of given ones there are only the numbers.
-    unaudited = _audit(known, train_rows, table, horizon) if table.ready else ()
+    unaudited = _audit(known, train_rows, table, horizon) if ready and known.names else ()
     features, constant = scale_by_train(known, train_rows, table)
     return Panel(
         series=table.series,
@@ -162,7 +164,8 @@ def panel_fingerprint(
 
     Equal fingerprints mean equal panels; where the table came from doesn't matter.
     """
-    computed = None if table.ready else (tier, float(threshold), kind)
+    given = "none" if tier == "none" else None
+    computed = given if table.ready else (tier, float(threshold), kind)
     settings = (FEATURE_VERSION, computed, horizon, window, float(validation_fraction), float(test_fraction))
     digest = hashlib.sha256(repr((settings, table.value_columns, table.series)).encode())
     for name in table.series:

@@ -21,7 +21,7 @@ from neuralforecast.models.informer import ProbAttention
 from torch import Tensor, nn
 
 
-class ModuleDropoutAttention(FullAttention):  # type: ignore[misc]  NeuralForecast ships no types
+class ModuleDropoutAttention(FullAttention):  # type: ignore[misc]
     """Full attention whose weights are dropped by the `nn.Dropout` that it holds."""
 
     def forward(

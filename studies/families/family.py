@@ -46,6 +46,7 @@ class Family:
             It is asked when a specification is read, where the series are not known yet, and of the features
             whether there are any.
         heads: the only number of heads that can be built; None: any that divide the width.
+        feed_forward: whether layers have a feed-forward, four times as wide as the model.
     """
 
     build: "Callable[[Architecture, WindowShape, float, int], nn.Module]"
@@ -55,6 +56,7 @@ class Family:
     blocks: "Callable[[nn.Module], Sequence[nn.Module]]"
     refusal: Callable[[Architecture, WindowShape], str | None] = _takes_everything
     heads: int | None = None
+    feed_forward: bool = True
 
     def exact_parameters(self, architecture: Architecture, shape: WindowShape) -> int:
         """Return the number of trained parameters, counted on the module built on the meta device.

@@ -1,8 +1,10 @@
 """FEDformer (Zhou et al. 2022, arXiv 2201.12740): attention among the frequencies of a series, at most 64 of them.
 
 NeuralForecast builds it with eight heads and nothing else. Layers share the weights of their Fourier blocks, one for
-the encoder and two for the decoder; those are complex, and counted as two parameters each. Where a window has more
-than 64 frequencies, the ones taken are drawn when the model is built, from the seed. Its blocks drop nothing.
+the encoder and two for the decoder; those are complex, and counted as two parameters each. A block uses the queries
+alone, or queries and keys; the projections to what it doesn't use get no gradient, and are neither trained nor counted.
+Where a window has more than 64 frequencies, the ones taken are drawn when the model is built, from the seed. Its blocks
+drop nothing.
 """
 
 from dataclasses import replace
@@ -17,6 +19,10 @@ if TYPE_CHECKING:
 
 _HEADS: Final = 8
 _MAXIMUM_MODES: Final = 64
+_UNUSED: Final = (
+    *(f".{attention}.{part}_projection" for attention in ("attention", "self_attention") for part in ("key", "value")),
+    ".cross_attention.value_projection",
+)
 
 
 def _build(architecture: Architecture, shape: WindowShape, dropout: float, seed: int) -> "nn.Module":
@@ -24,9 +30,10 @@ def _build(architecture: Architecture, shape: WindowShape, dropout: float, seed:
 
     from studies.families.attention import transform_in_full_precision
     from studies.families.folding import FoldedSeries
+    from studies.families.mending import freeze
 
-    options = encoder_decoder.options(architecture, shape, dropout, seed)
-    return FoldedSeries(transform_in_full_precision(FEDformer(**options, modes=_MAXIMUM_MODES)))
+    network = FEDformer(**encoder_decoder.options(architecture, shape, dropout, seed), modes=_MAXIMUM_MODES)
+    return FoldedSeries(freeze(transform_in_full_precision(network), _UNUSED))
 
 
 def _modes(shape: WindowShape) -> tuple[int, int]:
@@ -37,8 +44,11 @@ def _modes(shape: WindowShape) -> tuple[int, int]:
 
 def _count(architecture: Architecture, shape: WindowShape) -> ParameterGroups:
     groups, (encoder, decoder) = autoformer.count(architecture, shape), _modes(shape)
-    fourier = 2 * _HEADS * (architecture.d_model // _HEADS) ** 2 * (encoder + 2 * decoder)
-    return replace(groups, attention=groups.attention + fourier)
+    width, layers = architecture.d_model, encoder_decoder.encoder_layers(architecture)
+    fourier = 2 * _HEADS * (width // _HEADS) ** 2 * (encoder + 2 * decoder)
+    # Two projections an encoder layer; three in the one decoder layer.
+    unused = (2 * layers + 3) * (width + 1) * width
+    return replace(groups, attention=groups.attention - unused + fourier)
 
 
 def _forward_flops(architecture: Architecture, shape: WindowShape) -> int:

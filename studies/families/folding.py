@@ -47,16 +47,3 @@ class PastFeatures(nn.Module):
         past = features[:, :, -labels.shape[1] :]
         logits: Tensor = self.network({"insample_y": labels, "hist_exog": past, "stat_exog": None})
         return logits
-
-
-def without_batch_norm(network: nn.Module, width: int) -> nn.Module:
-    """Replace every batch norm that stands between two transpositions by a layer norm; return the network.
-
-    A batch norm makes a window's loss depend on the other windows of its micro-batch. Both have 2·d parameters.
-    """
-    for layer in list(network.modules()):
-        for name, child in list(layer.named_children()):
-            if isinstance(child, nn.Sequential) and any(isinstance(each, nn.BatchNorm1d) for each in child):
-                setattr(layer, name, nn.LayerNorm(width))
-    assert not any(isinstance(each, nn.modules.batchnorm._BatchNorm) for each in network.modules())  # noqa: SLF001
-    return network

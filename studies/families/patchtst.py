@@ -20,7 +20,8 @@ _STRIDE: Final = 8
 def _build(architecture: Architecture, shape: WindowShape, dropout: float, seed: int) -> "nn.Module":
     from neuralforecast.models import PatchTST
 
-    from studies.families.folding import FoldedSeries, without_batch_norm
+    from studies.families.folding import FoldedSeries
+    from studies.families.mending import without_batch_norm
 
     network = PatchTST(
         **model_options(shape, seed),

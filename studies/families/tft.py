@@ -1,8 +1,11 @@
 """TFT (Lim et al. 2019, arXiv 1912.09363): gates choose among the features, an LSTM reads them, one attention follows.
 
-Of a transformer's shape it has width and heads. Depth is that of its two LSTMs, of the history and of the horizon; there
-is one attention whatever the depth, and no feed-forward, but gated residual networks (GRN) as wide as the model. Every
-feature has such a network of its own, twice, so 12·L·d² says little: the features alone take about 10·F·d².
+Of a transformer's shape it has width and heads. Depth is that of its two LSTMs, of the history and of the horizon;
+there is one attention whatever the depth, and no feed-forward, but gated residual networks (GRN) as wide as the model.
+Every feature has such a network of its own, twice, so 12·L·d² says little: the features alone take about 10·F·d².
+
+What it does with static covariates, and with a choice among one feature, gets no gradient, and is neither trained nor
+counted.
 """
 
 from collections.abc import Sequence
@@ -23,6 +26,7 @@ def _build(architecture: Architecture, shape: WindowShape, dropout: float, seed:
     from neuralforecast.models import TFT
 
     from studies.families.folding import FoldedSeries
+    from studies.families.mending import freeze
 
     network = TFT(
         **model_options(shape, seed),
@@ -33,7 +37,9 @@ def _build(architecture: Architecture, shape: WindowShape, dropout: float, seed:
         dropout=dropout,
         attn_dropout=dropout,
     )
-    return FoldedSeries(network)
+    # A matrix for the context of static covariates; the weights of features, where there is one to choose.
+    unused = [".lin_c."] if _known(shape) > 1 else [".lin_c.", ".future_vsn.joint_grn."]
+    return FoldedSeries(freeze(network, unused))
 
 
 def _known(shape: WindowShape) -> int:
@@ -46,14 +52,17 @@ def _tokens(shape: WindowShape) -> int:
 
 
 def _network(width: int) -> int:
-    """Return the parameters of a GRN as wide as the model, without its norm and context."""
+    """Return the parameters of a GRN as wide as the model, without its norm."""
     return 4 * width**2 + 4 * width
 
 
 def _selection(inputs: int, width: int) -> int:
     """Return the parameters of a selection among inputs, without norms: a GRN each, and one that weighs them."""
-    weighing = inputs * width * width + width + width**2 + (width**2 + width) + 2 * inputs * (width + 1)
-    return inputs * _network(width) + weighing + inputs * (width * inputs + 1)
+    networks = inputs * _network(width)
+    if inputs == 1:
+        return networks
+    weighing = inputs * width * width + width + (width**2 + width) + 2 * inputs * (width + 1)
+    return networks + weighing + inputs * (width * inputs + 1)
 
 
 def _selection_norms(inputs: int, width: int) -> int:
@@ -70,8 +79,8 @@ def _count(architecture: Architecture, shape: WindowShape) -> ParameterGroups:
     return ParameterGroups(
         embedding=2 * width * (known + _LABELS) + _selection(past, width) + _selection(ahead, width),
         attention=width * (2 * width + head_width) + head_width * width,
-        # Three gates; enrichment, which adds a context, and the network after the attention.
-        feed_forward=lstms + 3 * gate + 2 * _network(width) + width**2,
+        # Three gates, and the networks before and after the attention.
+        feed_forward=lstms + 3 * gate + 2 * _network(width),
         norms=_selection_norms(past, width) + _selection_norms(ahead, width) + 5 * 2 * width,
         head=width + 1,
     )
@@ -85,8 +94,7 @@ def _forward_flops(architecture: Architecture, shape: WindowShape) -> int:
     """
     width, known, rows = architecture.d_model, _known(shape), shape.window + shape.horizon
     head_width = width // architecture.n_heads
-    # The context of a selection is computed once a window.
-    past, ahead = (_selection(inputs, width) - width**2 for inputs in (known + _LABELS, known))
+    past, ahead = (_selection(inputs, width) for inputs in (known + _LABELS, known))
     selecting = shape.window * past + shape.horizon * ahead
     every_row = architecture.n_layers * 8 * width**2 + 2 * width**2 + 4 * width**2
     projections = width * (2 * width + head_width) + head_width * width
@@ -101,4 +109,4 @@ def _blocks(network: Any) -> "Sequence[nn.Module]":  # noqa: ANN401  NeuralForec
     return [*encoder.history_vsn.var_grns, *encoder.future_vsn.var_grns]
 
 
-TFT = Family(_build, _tokens, _count, _forward_flops, _blocks)
+TFT = Family(_build, _tokens, _count, _forward_flops, _blocks, feed_forward=False)

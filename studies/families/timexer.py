@@ -1,4 +1,4 @@
-"""TimeXer (Wang et al. 2024, arXiv 2402.19072): patches of 16 rows of a series are tokens, and one stands for all of it.
+"""TimeXer (Wang et al. 2024, arXiv 2402.19072): patches of 16 rows of a series are tokens, one more stands for them.
 
 That one attends to every series and every feature, each a token by itself, so features reach a series. It takes
 covariates of the past. The dropout after its head is left out: it would set logits to zero.

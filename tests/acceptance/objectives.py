@@ -64,3 +64,15 @@ def numpy_numbers(params: Mapping[str, Any], context: Any) -> float:
     """Records NumPy's numbers, as everybody does, and a size that is no number."""
     context.record(a=np.float32(1.5), b=np.int64(3), exact_params="many", auc_low="low")
     return float(np.float64(0.5))
+
+
+def hungry(params: Mapping[str, Any], context: Any) -> float:
+    """Takes 40 MiB a window of the micro-batch, and deep models far more than any machine of the tests gives."""
+    windows = params["micro_batch"] if params["style"] == "shallow" else 1000
+    taken = []
+    for _ in range(windows):
+        # Touched, so that it is resident; slowly, so that a look at the process sees it grow.
+        taken.append(np.ones(40 * 2**17))
+        time.sleep(0.02)
+    context.record(windows_at_once=len(taken))
+    return score_of(params)

@@ -72,7 +72,22 @@ def test_sigterm_to_every_process_of_a_service_saves_the_trial_all_the_same(hpo:
     assert worker.returncode == 0, err
     (first, _) = optuna_trials(hpo, "all")
     assert (first.user_attrs["cause"], first.user_attrs["steps_trained"] >= 10) == ("interrupted", True)
-    assert list((hpo.home / "checkpoints").rglob("*.ckpt"))
+    (path,) = (hpo.home / "checkpoints").rglob("*.ckpt")
+    found = hpo.json("inspect", "all#0")
+    assert (found["path"], found["step"], found["count_agrees"]) == (str(path), first.user_attrs["steps_trained"], True)
+    assert found["parameters"] == first.user_attrs["exact_params"]
+    assert hpo.json("compare", "all#0", str(path))["continuing"]["possible"]
+    refused = hpo.run("inspect", "all#99")
+    assert (refused.code, refused.out) == (2, "")
+    assert "has no trial 99" in refused.err
+
+
+def test_a_trial_that_has_ended_has_no_checkpoint_to_show(hpo: Command) -> None:
+    make(hpo, "ended")
+    hpo.json("worker", "--study", "ended", "--max-trials", "1")
+    refused = hpo.run("inspect", "ended#0")
+    assert (refused.code, refused.out) == (2, "")
+    assert "trial 0 of ended is complete and has no checkpoint on this machine" in refused.err
 
 
 def test_a_killed_worker_costs_no_more_than_the_time_since_the_last_checkpoint(hpo: Command) -> None:

@@ -1,12 +1,13 @@
 """Built modules keep the contract of `Family`: their counts, their randomness, their windows."""
 
-import itertools
+from collections.abc import Iterator
 
 import pytest
 import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from budgets import BUDGET_CONFIGS, STYLES, Architecture, ParameterGroups
 from studies.families import FAMILIES, WindowShape
@@ -59,6 +60,15 @@ _GROUPS = {
 }
 # Small, and taken by every family: whole patches, an even width, eight heads, an encoder and a decoder.
 SMALL, WINDOW = Architecture(16, 3, 8), WindowShape(32, 2, 3, 4)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _one_thread() -> Iterator[None]:
+    # Networks this small only wait for a second thread.
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 def shape_for(family: str, shape: WindowShape) -> WindowShape:
@@ -133,7 +143,7 @@ def test_the_count_is_that_of_the_module_at_every_row_of_the_table(family: str, 
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(st.integers(1, 4), st.integers(1, 3), st.integers(2, 40), st.integers(1, 4), st.integers(0, 2), st.data())
 def test_what_is_not_refused_can_be_built_and_gives_finite_logits(
     family: str, width: int, n_layers: int, window: int, horizon: int, n_features: int, data: st.DataObject
@@ -174,10 +184,10 @@ def test_a_network_of_one_series_treats_all_series_alike(family: str) -> None:
 def test_the_newest_feature_and_the_newest_label_are_seen(family: str) -> None:
     network, shape = built(family).eval(), shape_for(family, WINDOW)
     before = network(random_inputs(shape, 1))
-    for name, row in itertools.product(("futr_exog", "insample_y"), (-1,)):
+    for name in ("futr_exog", "insample_y"):
         inputs = random_inputs(shape, 1)
-        place = inputs[name][:, :, row] if name == "futr_exog" else inputs[name][:, row]
-        place += 1
+        newest = inputs[name][:, :, -1] if name == "futr_exog" else inputs[name][:, -1]
+        newest += 1
         assert not torch.equal(network(inputs), before), name
 
 
@@ -191,6 +201,31 @@ def test_all_randomness_follows_from_the_seed(family: str) -> None:
     # Looking once more, whatever the state of torch's generators, shows the same.
     torch.manual_seed(123)
     assert torch.equal(networks[0](inputs), first)
+
+
+@pytest.mark.parametrize("n_features", [0, 1, 4])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_trained_parameter_gets_a_gradient(family: str, n_features: int) -> None:
+    shape = shape_for(family, WindowShape(32, 1, 2, n_features))
+    network = FAMILIES[family].build(SMALL, shape, 0.0, 1).train()
+    network(random_inputs(shape, 3)).square().sum().backward()
+    trained = {name: each.grad for name, each in network.named_parameters() if each.requires_grad}
+    assert not [name for name, gradient in trained.items() if gradient is None or not gradient.any()]
+
+
+@pytest.mark.parametrize("n_features", [0, 4])
+@pytest.mark.parametrize("family", ["fedformer", "tft"])
+def test_what_is_left_untrained_does_not_matter(family: str, n_features: int) -> None:
+    shape = WindowShape(32, 1, 2, n_features)
+    network, inputs = FAMILIES[family].build(SMALL, shape, 0.0, 1).eval(), random_inputs(shape, 3)
+    before = network(inputs)
+    untrained = {name: each for name, each in network.named_parameters() if not each.requires_grad}
+    parts = [name for name in untrained if ".loss." not in name]
+    assert len(parts) >= 3
+    with torch.no_grad():
+        for name in parts:
+            untrained[name].normal_()
+    assert torch.equal(network(inputs), before)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -244,6 +279,27 @@ def test_recomputing_gives_the_same_loss_and_gradients_and_keeps_the_names(famil
     for name, gradient in gradients.items():
         assert (gradient is None) == (same_gradients[name] is None)
         assert gradient is None or torch.allclose(gradient, same_gradients[name], rtol=1e-5, atol=1e-7), name
+
+
+@pytest.mark.parametrize("shape", [WindowShape(80, 1, 2, 20), WindowShape(48, 5, 3, 4)])
+@pytest.mark.parametrize("architecture", [Architecture(192, 2, 8), Architecture(128, 4, 8)])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_operations_are_about_those_that_torch_counts(
+    family: str, architecture: Architecture, shape: WindowShape
+) -> None:
+    shape = shape_for(family, shape)
+    # With dropout, attention is computed by products that torch counts.
+    network = FAMILIES[family].build(architecture, shape, 0.1, 1).train()
+    with FlopCounterMode(display=False) as counter:
+        network(random_inputs(shape, 1))
+    uncounted = 0
+    if family == "tft":
+        # Torch does not look into an LSTM: eight matrices a layer and row.
+        rows = shape.n_series * (shape.window + shape.horizon)
+        uncounted = 2 * 8 * architecture.d_model**2 * architecture.n_layers * rows
+    found = FAMILIES[family].forward_flops(architecture, shape)
+    # Embedding and head are not in the rule, transforms, biases and sums not in torch's count.
+    assert found == pytest.approx(counter.get_total_flops() + uncounted, rel=0.07)
 
 
 @pytest.mark.parametrize("family", FAMILIES)

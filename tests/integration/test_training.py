@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 import torch
 
-from budgets import Architecture
+from budgets import Architecture, BatchPlan
+from studies.batches import batch_plan
 from studies.data.examples import load_example
 from studies.data.panel import Panel, build_panel, cut_before_test
 from studies.declaration import architecture_values, derive, supplement
@@ -21,7 +22,7 @@ from studies.preparation import open_panel, prepare_prices, window_shape
 from studies.reading import read_spec
 from studies.spec import Spec
 from studies.training import WindowClassifier, score
-from studies.windows import BatchSizes, TrainingWindows, Windows, batch_sizes
+from studies.windows import TrainingWindows, Windows
 
 TRAINING = {"max_steps": 6, "effective_batch": 8, "check_every": 3}
 PARAMS = {"budget": "750k", "style": "shallow", "dropout": 0.1, "learning_rate": 1e-3, "weight_decay": 1e-3}
@@ -94,14 +95,14 @@ def test_a_trial_records_its_scores_and_what_it_really_did(cache: Path, tmp_path
 
 def test_the_micro_batch_does_not_change_which_windows_an_optimizer_step_sees(cache: Path, tmp_path: Path) -> None:
     windows = Windows(panel_of(make_spec(), cache, tmp_path))
-    one = next(iter(TrainingWindows(windows, BatchSizes(8, 8), seed=1)))
-    four = list(islice(TrainingWindows(windows, BatchSizes(8, 2), seed=1), 4))
+    one = next(iter(TrainingWindows(windows, BatchPlan(8, 8), seed=1)))
+    four = list(islice(TrainingWindows(windows, BatchPlan(8, 2), seed=1), 4))
     assert torch.equal(one[1], torch.cat([targets for _, targets in four]))
     assert torch.equal(one[0]["futr_exog"], torch.cat([inputs["futr_exog"] for inputs, _ in four]))
 
 
 def test_windows_go_on_after_the_steps_that_are_done(cache: Path, tmp_path: Path) -> None:
-    windows, sizes = Windows(panel_of(make_spec(), cache, tmp_path)), BatchSizes(8, 4)
+    windows, sizes = Windows(panel_of(make_spec(), cache, tmp_path)), BatchPlan(8, 4)
     begun = list(islice(TrainingWindows(windows, sizes, seed=1), 8))
     resumed = list(islice(TrainingWindows(windows, sizes, seed=1, steps_done=3), 2))
     for (inputs, targets), (same_inputs, same_targets) in zip(begun[6:], resumed, strict=True):
@@ -112,20 +113,20 @@ def test_windows_go_on_after_the_steps_that_are_done(cache: Path, tmp_path: Path
 @pytest.mark.parametrize(
     ("searched", "micro_batch", "expected"),
     [
-        (None, None, BatchSizes(24, 24)),
-        (None, 6, BatchSizes(24, 6)),
-        (8, None, BatchSizes(8, 8)),
-        (8, 12, BatchSizes(8, 8)),
-        (16, 12, BatchSizes(16, 4)),
-        (256, 12, BatchSizes(256, 4)),
+        (None, None, BatchPlan(24, 24)),
+        (None, 6, BatchPlan(24, 6)),
+        (8, None, BatchPlan(8, 8)),
+        (8, 12, BatchPlan(8, 8)),
+        (16, 12, BatchPlan(16, 4)),
+        (256, 12, BatchPlan(256, 4)),
     ],
 )
 def test_the_micro_batch_divides_the_batch_that_phase_2_searches(
-    searched: int | None, micro_batch: int | None, expected: BatchSizes
+    searched: int | None, micro_batch: int | None, expected: BatchPlan
 ) -> None:
     params = {} if searched is None else {"effective_batch": searched}
     training = make_spec(effective_batch=24, micro_batch=micro_batch).training
-    assert batch_sizes(params, training) == expected
+    assert batch_plan(params, training) == expected
 
 
 def test_phase_2_trains_with_the_heads_and_the_batch_that_it_searches(

@@ -20,6 +20,8 @@ COMMANDS = [name for name in NAMES if not name.split()[-1].startswith("-") and n
 def test_the_commands_are_these_until_they_are_changed_on_purpose() -> None:
     assert sorted(COMMANDS) == [
         "batch",
+        "check",
+        "compare",
         "dashboard",
         "db backup",
         "db restore",
@@ -30,6 +32,7 @@ def test_the_commands_are_these_until_they_are_changed_on_purpose() -> None:
         "fleet drain",
         "fleet plan",
         "fleet up",
+        "inspect",
         "metrics",
         "phase2",
         "reap",

@@ -37,6 +37,10 @@ def test_one_operation_more_is_the_largest_tensor_or_the_update_of_the_largest_p
     assert estimate_memory(PLAIN, 1).temporaries == 3 * 40_000 - 13_070
 
 
+def test_a_step_in_parts_draws_the_mask_of_all_its_windows_every_time() -> None:
+    assert estimate_memory(PLAIN, 100, accumulation=4).temporaries == 5000 * (100 + 400)
+
+
 def test_blocks_that_glibc_maps_leave_no_holes() -> None:
     large = Footprint(1, 1, ((MIB, 4), (1000, 1)))
     assert large.in_small_blocks(31) == 31 * (4 * MIB + 1000)
@@ -51,7 +55,7 @@ def test_more_windows_never_keep_less(few: int, more: int) -> None:
 
 
 def test_a_micro_batch_below_one_is_refused() -> None:
-    with pytest.raises(BudgetError, match="1 window or more, not 0"):
+    with pytest.raises(BudgetError, match="1 window or more, not 0 in 1 parts"):
         estimate_memory(PLAIN, 0)
 
 

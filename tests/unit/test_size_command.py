@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from hpo.cli import execute
+from studies.families import FAMILIES
 
 
 def printed(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
@@ -27,6 +28,31 @@ def test_a_shape_comes_with_its_counts_memory_and_cost(capsys: pytest.CaptureFix
     assert "2,519,041" in printed(capsys, *arguments)
 
 
+@pytest.mark.parametrize("model", FAMILIES)
+def test_every_family_has_a_size(capsys: pytest.CaptureFixture[str], model: str) -> None:
+    report = found(capsys, "transformer", "--budget", "20M", "--model", model)
+    assert report["model"] == model
+    for shape in report["shapes"]:
+        assert sum(shape["groups"].values()) == shape["exact_params"] > 0
+        assert shape["training_flops_per_token"] > 0
+        assert shape["d_ff"] == (None if model == "tft" else 4 * shape["d_model"])
+    assert model in printed(capsys, "transformer", "--budget", "20M", "--model", model)
+    assert "d_ff" not in printed(capsys, "transformer", "--budget", "2M", "--model", "tft", "--aspect", "100")
+
+
+def test_shapes_that_a_family_does_not_take_are_left_out_of_the_curve(capsys: pytest.CaptureFixture[str]) -> None:
+    shapes = found(capsys, "transformer", "--budget", "2M", "--model", "fedformer")["shapes"]
+    assert {shape["n_heads"] for shape in shapes} == {8}
+    assert min(shape["n_layers"] for shape in shapes) == 2
+
+
+@pytest.mark.parametrize("command", ["run", "size transformer"])
+def test_the_help_names_every_family(capsys: pytest.CaptureFixture[str], command: str) -> None:
+    assert execute([*command.split(), "--help"]) == 0
+    said = capsys.readouterr().out
+    assert all(name in said for name in FAMILIES)
+
+
 def test_without_an_aspect_the_shapes_go_from_wide_to_deep(capsys: pytest.CaptureFixture[str]) -> None:
     shapes = found(capsys, "transformer", "--budget", "200M")["shapes"]
     assert [shape["n_layers"] for shape in shapes] == sorted({shape["n_layers"] for shape in shapes})
@@ -46,7 +72,13 @@ def test_a_perceptron_is_counted_layer_by_layer(capsys: pytest.CaptureFixture[st
 
 @pytest.mark.parametrize(
     "arguments",
-    ["transformer --budget 20M", "transformer --budget 20M --aspect 60", "mlp", "mlp --tier H100"],
+    [
+        "transformer --budget 20M",
+        "transformer --budget 750k --model vanillatransformer",
+        "transformer --budget 20M --aspect 60",
+        "mlp",
+        "mlp --tier H100",
+    ],
 )
 def test_what_is_printed_fits_80_columns(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, arguments: str
@@ -63,6 +95,11 @@ def test_what_is_printed_fits_80_columns(
         (["transformer", "--budget", "2M", "--rounding", "off"], "off"),
         (["transformer", "--budget", "2M", "--data-tier", "a7"], "a7"),
         (["transformer"], "--budget"),
+        (["transformer", "--budget", "2M", "--model", "gpt"], "gpt"),
+        (["transformer", "--budget", "2M", "--model", "patchtst", "--data-tier", "a20"], "takes no covariates"),
+        (["transformer", "--budget", "2M", "--model", "fedformer", "--heads", "4"], "n_heads=8 alone, not 4"),
+        (["transformer", "--budget", "2M", "--model", "timexer", "--window", "90"], "80 or 96"),
+        (["transformer", "--budget", "2M", "--model", "informer", "--aspect", "400"], "n_layers=1"),
         (["mlp", "--hidden-dims", "0"], "0"),
         (["mlp", "--hidden-dims", "8", "--tier", "low"], "one of them"),
         (["mlp", "--tier", "huge"], "huge"),

@@ -1,11 +1,14 @@
 """Specifications: defaults, mistakes, fingerprints."""
 
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, get_args
 
 import pytest
 
-from studies.declaration import architecture_values, declare, derive
+from studies.declaration import architecture_values, declare, derive, supplement
 from studies.errors import SpecError
+from studies.families import FAMILIES, ModelName
 from studies.reading import built_in_names, read_spec
 from studies.spec import Spec, differences
 
@@ -53,7 +56,7 @@ MISTAKES = [
     ("budgets: [2M, 3M]", "line 2: budgets.1: unknown budget '3M': choose among 750k, 2M, 20M, 200M"),
     ("trials: 5", "trials=5 is below the 18 forced configurations"),
     ("data: {example: indices, path: x.csv}", "data has one source, not both"),
-    ("data: {example: indices, tier: a30}", "data.tier should be 'a20', 'a50', 'a100' or 'a200', not 'a30'"),
+    ("data: {example: indices, tier: a30}", "data.tier should be 'none', 'a20', 'a50', 'a100' or 'a200', not 'a30'"),
     (
         "architectures: {2M: {deep: {d_model: 100, n_layers: 2, n_heads: 3}}}",
         "n_heads must divide d_model, but d_model=100 and n_heads=3",
@@ -62,7 +65,37 @@ MISTAKES = [
     ("objective: not a path", "objective is neuralforecast or package.module:callable, not 'not a path'"),
     ("early_stop: {threshold: .nan}", "early_stop.threshold should be a finite number"),
     ("trials: [", "is not YAML"),
-    ("model: patchtst", "model should be 'itransformer', not 'patchtst'"),
+    ("model: gpt", "model should be 'itransformer', 'patchtst', 'vanillatransformer'"),
+    ("model: patchtst", "model patchtst (750k shallow) takes no covariates, and data.tier asks for indicators: set "),
+    (
+        "model: fedformer",
+        "model fedformer (750k shallow) is built with n_heads=8 alone, not 4: name such shapes under ",
+    ),
+    (
+        "model: fedformer\nbudgets: [20M]\nphase2: {n_heads: [1, 4]}",
+        "model fedformer is built with n_heads=8 alone, and phase2.n_heads goes from 1 to 4: leave it out",
+    ),
+    (
+        "model: informer\narchitectures: {2M: {shallow: {d_model: 64, n_layers: 1, n_heads: 2}}}",
+        "model informer (2M shallow) has an encoder and a decoder of at least one layer each, not n_layers=1: take ",
+    ),
+    (
+        "model: vanillatransformer\narchitectures: {2M: {deep: {d_model: 63, n_layers: 2, n_heads: 3}}}",
+        "model vanillatransformer (2M deep) places its rows by pairs of sine and cosine, so d_model is even, not 63",
+    ),
+    (
+        "model: vanillatransformer\ntraining: {window: 5001}",
+        "places 5,000 rows at most, and this window takes 5,001: shorten training.window or target.horizon",
+    ),
+    (
+        "model: autoformer\ntraining: {window: 3}",
+        "takes the best 3 of at most 2 delays of 3 rows, from training.window 3: set training.window to 5 or more",
+    ),
+    (
+        "model: timexer\ntraining: {window: 90}",
+        "reads whole patches of 16 rows, and of training.window 90 the newest 10 would be lost: set training.window to "
+        "80 or 96",
+    ),
     ("direction: minimize", "is an AUC, not to be minimized"),
     ("trials: 30\ntrials: 40", "line 3 is not YAML: the key 'trials' stands here twice"),
     ("early_stop: {patience: yes}", "line 2: early_stop.patience: a number is needed, not yes or true"),
@@ -89,6 +122,49 @@ def test_a_mistake_is_one_line_that_names_key_and_place(tmp_path: Path, line: st
     assert message in str(refused.value)
     assert "\n" not in str(refused.value)
     assert str(refused.value).startswith("study.yaml")
+
+
+@pytest.mark.parametrize("model", FAMILIES)
+def test_every_family_is_taken_with_what_it_can_take(model: str) -> None:
+    data = {"tier": "none" if model == "patchtst" else "a20"}
+    spec = read_spec("quickstart", {"model": model, "data": data, "budgets": ["20M"]})
+    assert spec.model == model
+    assert read_spec("quickstart", {"model": model, "data": {"tier": "none"}, "budgets": ["20M"]}).data.tier == "none"
+
+
+def test_the_names_of_the_families_are_those_that_a_specification_takes() -> None:
+    assert get_args(ModelName) == tuple(FAMILIES)
+    assert Spec.model_fields["model"].annotation == ModelName
+
+
+def test_a_study_with_an_objective_of_its_own_is_not_asked_what_a_family_takes() -> None:
+    assert read_spec("quickstart", {"model": "fedformer", "objective": "math:sqrt"}).model == "fedformer"
+
+
+def test_phase_2_searches_no_heads_that_a_family_does_not_take() -> None:
+    spec = read_spec("quickstart", {"model": "fedformer", "budgets": ["20M"]})
+    best = Best(
+        number=3, params={"budget": "20M", "style": "deep", "dropout": 0.3, "learning_rate": 1e-4, "weight_decay": 0.0}
+    )
+    corners = supplement(spec, "20M", best, trials=20)
+    assert corners.ranges.n_heads == (8, 8)
+    assert {dict(design.params)["n_heads_log2"] for design in declare(corners).forced} == {3}
+
+
+@dataclass(frozen=True)
+class Best:
+    """The best trial of Phase 1."""
+
+    number: int
+    params: dict[str, Any]
+    seed: int = 1
+    score: float = 0.7
+
+
+def test_a_model_without_feed_forward_has_no_d_ff() -> None:
+    spec = read_spec("quickstart", {"model": "tft"})
+    values = derive({"budget": "2M", "style": "deep"}, architecture_values(spec))
+    assert (values["d_ff"], values["n_layers"]) == (None, 5)
 
 
 def test_a_mistake_on_the_command_line_is_not_blamed_on_the_file() -> None:
@@ -147,6 +223,9 @@ def test_the_derived_values_are_those_of_the_shape() -> None:
         "n_heads": 8,
         "d_ff": 1536,
         "estimated_params": 21_233_664,
+        "effective_batch": 64,
+        "micro_batch": 64,
+        "accumulation": 1,
     }
 
 

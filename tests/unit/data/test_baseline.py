@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from studies.baseline import baseline_scores, validation_clusters
+from studies.baseline import _label_history, baseline_name, baseline_scores, validation_clusters
 from studies.data.examples import load_example
 from studies.data.panel import Panel, build_panel
 from studies.metrics import area_under_curve
@@ -19,6 +19,22 @@ def panel() -> Panel:
 def test_real_indicators_rank_real_touches_better_than_chance(panel: Panel) -> None:
     scores = baseline_scores(panel)
     assert 0.5 < scores.auc_low < scores.auc < 0.85
+
+
+def test_without_features_the_label_history_ranks_touches_better_than_chance() -> None:
+    panel = build_panel(load_example("indices"), tier="none")
+    scores = baseline_scores(panel)
+    assert 0.5 < scores.auc_low < scores.auc < 0.85
+    assert baseline_name(panel) == "logistic regression on the label history of the window"
+    # It sees what is known at the decision, and nothing after it.
+    first = panel.splits.validation.start
+    later = np.array(panel.labels)
+    later[first + 1 :] = 1 - later[first + 1 :]
+    for decision in (first, first - 50):
+        seen = _label_history(panel, range(decision, decision + 1))
+        assert seen.shape == (1, 2, 80)
+        np.testing.assert_array_equal(seen, _label_history(replace(panel, labels=later), range(decision, decision + 1)))
+        np.testing.assert_array_equal(seen[0, :, -1], panel.labels[decision])
 
 
 def test_shuffled_labels_leave_nothing_to_find(panel: Panel) -> None:

@@ -19,7 +19,7 @@ from studies.errors import DataError
 
 INDICES = load_example("indices")
 SP500 = INDICES.one_series("SP500")
-WARM_UP_ROWS = {"a20": 199, "a50": 199, "a100": 250, "a200": 250}
+WARM_UP_ROWS = {"none": 0, "a20": 199, "a50": 199, "a100": 250, "a200": 250}
 
 
 @pytest.fixture(scope="module", params=INDICES.series)
@@ -27,7 +27,7 @@ def largest(request: pytest.FixtureRequest) -> pd.DataFrame:
     return compute_indicators(INDICES.one_series(request.param), "a200")
 
 
-@pytest.mark.parametrize(("tier", "size"), [("a20", 20), ("a50", 50), ("a100", 100), ("a200", 200)])
+@pytest.mark.parametrize(("tier", "size"), [("none", 0), ("a20", 20), ("a50", 50), ("a100", 100), ("a200", 200)])
 def test_a_tier_has_exactly_its_number_of_distinct_columns(tier: str, size: int) -> None:
     assert len(TIERS[tier]) == len(set(TIERS[tier])) == size
 
@@ -46,7 +46,9 @@ def test_a_column_is_the_same_in_every_tier() -> None:
 
 @pytest.mark.parametrize("tier", list(TIERS))
 def test_the_warm_up_of_a_tier_is_known(tier: str) -> None:
-    finite = np.isfinite(compute_indicators(SP500, tier).to_numpy()).all(axis=1)
+    values = compute_indicators(SP500, tier)
+    assert len(values) == len(SP500)
+    finite = np.isfinite(values.to_numpy()).all(axis=1)
     assert int(np.argmax(finite)) == WARM_UP_ROWS[tier] <= MAXIMUM_WARM_UP
 
 
@@ -96,7 +98,7 @@ def test_few_rows_give_only_warm_up() -> None:
 
 
 def test_an_unknown_tier_lists_the_known_ones() -> None:
-    with pytest.raises(DataError, match="one of a20, a50, a100, a200: 'a30' is not"):
+    with pytest.raises(DataError, match="one of none, a20, a50, a100, a200: 'a30' is not"):
         compute_indicators(SP500, "a30")
 
 

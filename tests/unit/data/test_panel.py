@@ -17,8 +17,10 @@ from studies.data.labels import touch_labels
 from studies.data.panel import Panel, build_panel, cut_before_test, load_panel, panel_fingerprint, save_panel
 from studies.data.prices import PriceTable, check_prices, load_prices
 from studies.errors import DataError
+from studies.windows import Windows
 
 INDICES = load_example("indices")
+SP500_PRICES = tuple(INDICES.one_series("SP500")[name].to_numpy() for name in ("high", "close"))
 SHORT = replace(INDICES, frame=INDICES.frame[INDICES.frame["ds"] < "2003-01-01"].reset_index(drop=True))
 
 
@@ -42,6 +44,34 @@ def ready_file(directory: Path, rows: int = 1500, **planted: np.ndarray) -> Path
 @pytest.fixture(scope="module")
 def panel() -> Panel:
     return build_panel(SHORT, tier="a20", horizon=3, threshold=0.02, window=40)
+
+
+def test_without_indicators_the_labels_alone_are_kept(tmp_path: Path) -> None:
+    options: dict[str, Any] = {"horizon": 3, "threshold": 0.02, "window": 40}
+    panel, with_indicators = (build_panel(SHORT, tier=tier, **options) for tier in ("none", "a20"))
+    assert panel.feature_names == ()
+    assert panel.features.shape == (len(panel.dates), 2, 0)
+    # No indicator has to warm up: only the first labels are not known yet.
+    assert len(panel.dates) == SHORT.frame["ds"].nunique() - 3
+    np.testing.assert_array_equal(panel.labels[-len(with_indicators.dates) :], with_indicators.labels)
+    save_panel(panel, tmp_path / "panel")
+    loaded = load_panel(tmp_path / "panel")
+    assert loaded.features.shape == panel.features.shape
+    np.testing.assert_array_equal(loaded.labels, panel.labels)
+    inputs, targets = Windows(cut_before_test(loaded)).at(np.asarray([50, 60]))
+    assert inputs["futr_exog"].shape == (2, 0, 43, 2)
+    np.testing.assert_array_equal(targets.numpy(), panel.labels[[53, 63]])
+
+
+def test_the_features_of_a_ready_file_are_left_out_on_request(tmp_path: Path) -> None:
+    # A copy of the future that is not looked at is not refused.
+    known = np.roll(touch_labels(*SP500_PRICES, 1, 0.01), -1)
+    table = load_prices(ready_file(tmp_path, 1500, planted=known[:1500]))
+    assert build_panel(table, tier="none").feature_names == ()
+    with pytest.raises(DataError, match="planted"):
+        build_panel(table, tier="a20")
+    fingerprints = [panel_fingerprint(table, tier=tier) for tier in ("none", "a20", "a50")]
+    assert fingerprints[0] != fingerprints[1] == fingerprints[2]
 
 
 def test_shapes_types_and_names(panel: Panel) -> None:

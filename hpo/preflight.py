@@ -1,0 +1,206 @@
+"""Looking at a study before its first trial: what it resolves to, and what the rules say to it."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import psutil
+
+from budgets.errors import InputError
+from budgets.memory import MIB
+from hpo.cost import least_cost
+from hpo.errors import PreflightError
+from hpo.fork_server import ForkServer, call
+from hpo.machine import read_cards
+from hpo.service import open_existing
+from hpo.settings import Settings
+from studies.declaration import Derived, Prepared, architecture_values, declare, derive
+from studies.preflight import (
+    Change,
+    Finding,
+    Level,
+    Machine,
+    Model,
+    Resolved,
+    check,
+    compare_with_baseline,
+    resolve,
+    resolve_trial,
+)
+from studies.preflight.resolved import Known
+from studies.reading import read_spec
+from studies.spec import Spec
+
+# Of a machine's memory, or a card's: the rest is for everything else, and for what no estimate knows.
+_HEAD_ROOM = 0.8
+
+
+@dataclass(frozen=True)
+class Preflight:
+    """What a look at a study found.
+
+    Attributes:
+        study: with every value explicit.
+        findings: errors first.
+        machine: what a trial may have here; None where that was not looked at.
+        baseline: what it was compared with.
+        changes: what differs from that.
+    """
+
+    study: Resolved
+    findings: tuple[Finding, ...]
+    machine: Machine | None = None
+    baseline: Resolved | None = None
+    changes: tuple[Change, ...] = ()
+
+    def of(self, level: Level) -> tuple[Finding, ...]:
+        """Return the findings of one level."""
+        return tuple(finding for finding in self.findings if finding.level is level)
+
+    def blocks(self, *, strict: bool) -> bool:
+        """Return whether the study should not be run as it is."""
+        return bool(self.of(Level.ERROR)) or (strict and bool(self.of(Level.WARNING)))
+
+    def memory_mb(self, model: Model) -> float | None:
+        """Return the resident size of a trial of this model at its peak, in MiB; None where it is unknown."""
+        estimate = model.memory(model.plan.micro, self.study.data_bytes)
+        start = self.machine.start_mb if self.machine else 0.0
+        return None if estimate is None else round(start + estimate.total / MIB, 1)
+
+    def as_json(self, *, strict: bool) -> dict[str, Any]:
+        """Return the object that `hpo check --json` prints."""
+        return {
+            "study": self.study.name,
+            "ok": not self.blocks(strict=strict),
+            "strict": strict,
+            "errors": len(self.of(Level.ERROR)),
+            "warnings": len(self.of(Level.WARNING)),
+            "findings": [finding.as_json() for finding in self.findings],
+            "baseline": self.baseline.name if self.baseline else None,
+            "changes": [change.as_json() for change in self.changes],
+            "metric": self.study.metric,
+            "models": [{**model.as_json(), "memory_mb": self.memory_mb(model)} for model in self.study.models],
+            "memory_limit_mb": round(self.machine.limit_mb) if self.machine else None,
+            "least_hours": self.study.hours,
+            "values": dict(self.study.values),
+        }
+
+
+def examine(spec: Spec, settings: Settings, storage_url: str | None, baseline: str | None) -> Preflight:
+    """Look at a study, and at what differs from a baseline; nothing is written.
+
+    Args:
+        spec: of the study.
+        settings: of this machine.
+        storage_url: where the baseline is, if it is a trial.
+        baseline: a built-in study, a YAML file, or STUDY#TRIAL of the storage.
+
+    Raises:
+        InputError: there is no such baseline.
+    """
+    other = None if baseline is None else _baseline(baseline, settings, storage_url)
+    modules = [module for each in (spec, *([other.spec] if other else ())) for module in declare(each).preload]
+    with ForkServer(tuple(dict.fromkeys(modules))) as server:
+        server.wait_until_ready()
+        known, refused = _known(server, spec)
+        study = resolve(spec, known)
+        compared = None if other is None else _resolved(server, other)
+        machine = machine_of(settings, call(server.address, "hpo.trial_memory:measure_start"))
+    changes, differences = compare_with_baseline(study, compared) if compared else ((), ())
+    findings = (*refused, *differences, *check(study, machine))
+    ordered = tuple(sorted(findings, key=lambda finding: list(Level).index(finding.level)))
+    return Preflight(study, ordered, machine, compared, changes)
+
+
+def look_before_preparing(spec: Spec) -> tuple[Finding, ...]:
+    """Apply the rules that need no data.
+
+    Raises:
+        PreflightError: one of them finds an error.
+    """
+    return _passed(spec, check(resolve(spec, Known(architecture_values(spec)))))
+
+
+def look_when_prepared(
+    spec: Spec, prepared: Prepared, settings: Settings, start_mb: float, earlier: Sequence[Finding]
+) -> tuple[Finding, ...]:
+    """Apply all rules; return what was not found earlier.
+
+    Raises:
+        PreflightError: one of them finds an error.
+    """
+    study = resolve(spec, Known(prepared.derived, prepared.sizes))
+    seen = {(finding.rule, finding.value) for finding in earlier}
+    found = _passed(spec, check(study, machine_of(settings, start_mb)))
+    return tuple(finding for finding in found if (finding.rule, finding.value) not in seen)
+
+
+def machine_of(settings: Settings, start_mb: float) -> Machine:
+    """Return what a trial may have on this machine."""
+    if settings.trial_memory_mb is not None:
+        return Machine(settings.trial_memory_mb, "HPO_TRIAL_MEMORY_MB", start_mb)
+    cards = read_cards()
+    if cards:
+        smallest = min(card.total_mb for card in cards)
+        return Machine(_HEAD_ROOM * smallest, f"{_HEAD_ROOM:.0%} of the smallest GPU's", 0.0)
+    total = psutil.virtual_memory().total / 2**20
+    return Machine(_HEAD_ROOM * total, f"{_HEAD_ROOM:.0%} of this machine's", start_mb)
+
+
+def _passed(spec: Spec, findings: Sequence[Finding]) -> tuple[Finding, ...]:
+    errors = [finding for finding in findings if finding.level is Level.ERROR]
+    if errors:
+        more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
+        raise PreflightError(
+            f"{spec.name}: {errors[0].message} [{errors[0].rule}]{more}; `hpo check` shows all, "
+            f"`hpo check --explain {errors[0].rule}` why"
+        )
+    return tuple(findings)
+
+
+@dataclass(frozen=True)
+class _Baseline:
+    """What a study is compared with: another specification, or one trial of a stored study."""
+
+    spec: Spec
+    derived: tuple[Derived, ...] | None = None
+    number: int = 0
+    values: Mapping[str, Any] = field(default_factory=dict)
+
+
+def _baseline(name: str, settings: Settings, storage_url: str | None) -> _Baseline:
+    study, hash_sign, number = name.rpartition("#")
+    if not hash_sign:
+        return _Baseline(read_spec(name))
+    if not number.isdigit():
+        raise InputError(f"a trial of a study is STUDY#NUMBER, not {name!r}: `hpo status {study}` shows numbers")
+    with open_existing(settings, storage_url, study) as service:
+        found = service.find(study)
+        trial = service.control.trial(study, int(number))
+        if trial is None:
+            raise InputError(f"study {study} has trials 0 to {found.cap - 1} or so, not {number}: take one of them")
+        derived = tuple(Derived(**rule) for rule in found.prepared.get("derived", ()))
+    # Of what a trial measured nothing counts: only what it was given.
+    names = {name for rule in derived for name in rule.values} | {"made_lighter"}
+    given = {name: value for name, value in trial.attributes.items() if name in names}
+    values = {**trial.params, **derive(trial.params, derived), **given}
+    return _Baseline(Spec.model_validate(found.spec), derived, trial.number, values)
+
+
+def _resolved(server: ForkServer, baseline: _Baseline) -> Resolved:
+    if baseline.derived is None:
+        return resolve(baseline.spec, _known(server, baseline.spec)[0])
+    return resolve_trial(baseline.spec, Known(baseline.derived), baseline.number, baseline.values)
+
+
+def _known(server: ForkServer, spec: Spec) -> tuple[Known, tuple[Finding, ...]]:
+    """Return what the preparation finds out, or what it refuses; the rest is then looked at without the data."""
+    try:
+        prepared: Prepared = call(server.address, "hpo.trial:prepare", declare(spec).preparation, spec, None)
+    except InputError as error:
+        rule, _, remedy = str(error).rpartition(": ")
+        refused = Finding("data", Level.ERROR, "the data and the objective can be used", rule, remedy)
+        return Known(architecture_values(spec)), (refused,)
+    speed = call(server.address, "studies.cost:measure_speed") if spec.uses_prices else None
+    cost = least_cost(spec, prepared, speed)
+    return Known(prepared.derived, prepared.sizes, cost["least_hours"] if cost else None), ()

@@ -1,0 +1,92 @@
+"""Dropout that does not depend on the micro-batch.
+
+A step of 64 windows draws one mask of 64 windows a layer; the same step in two parts would draw two of 32, and other
+ones. Every random number of a step would differ, and a trial that is run again with half the micro-batch, because it
+ran out of memory, would end with another score. So every part begins with the random state of its step, draws the
+masks of all its windows, and uses its own.
+
+It costs the drawing of `accumulation` times as many numbers as are used; at one part nothing changes.
+"""
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+
+@dataclass
+class StepRandomness:
+    """Where in its optimizer step a training is, and the random numbers that the step began with.
+
+    Attributes:
+        parts: forward passes a step.
+        part: which of them is under way, from 0.
+    """
+
+    parts: int = 1
+    part: int = 0
+    _state: dict[str, Tensor] = field(default_factory=dict)
+
+    def begin(self, part: int, device: torch.device) -> None:
+        """Take every part of a step back to the random state in which the step began."""
+        self.part = part
+        if self.parts == 1:
+            return
+        if part == 0:
+            self._state = random_state(device)
+        else:
+            restore_random_state(self._state, device)
+
+
+class WholeBatchDropout(nn.Module):
+    """Dropout whose mask is a part of the whole effective batch's.
+
+    Windows are the slowest part of dimension 0, so the windows of a part are a slice of it.
+    """
+
+    def __init__(self, p: float, randomness: StepRandomness) -> None:
+        super().__init__()
+        self.p, self._randomness = p, randomness
+
+    def forward(self, values: Tensor) -> Tensor:
+        """Return the values with a share of p set to zero, and the others scaled up."""
+        parts, part = self._randomness.parts, self._randomness.part
+        if parts == 1 or not self.training or self.p == 0:
+            return nn.functional.dropout(values, self.p, self.training)
+        rows = values.shape[0]
+        # Drawn and divided as torch does it, so that the masks are those of one part.
+        whole = _empty_of_whole(values, parts).bernoulli_(1 - self.p)
+        # A copy, so that the mask of the whole batch is not kept for the backward pass.
+        return values * whole[part * rows : (part + 1) * rows].div(1 - self.p)
+
+
+def _empty_of_whole(values: Tensor, parts: int) -> Tensor:
+    """Return an empty tensor of so many times the rows, laid out as the values are: numbers are drawn in that order."""
+    strides = values.stride()
+    order = sorted(range(values.dim()), key=lambda axis: -strides[axis])
+    shape = [values.shape[axis] * (parts if axis == 0 else 1) for axis in order]
+    return values.new_empty(shape).permute([order.index(axis) for axis in range(values.dim())])
+
+
+def use_whole_batch_dropout(network: nn.Module, randomness: StepRandomness) -> None:
+    """Replace every dropout of a network; names and weights stay."""
+    for module in list(network.modules()):
+        for name, child in module.named_children():
+            if isinstance(child, nn.Dropout):
+                setattr(module, name, WholeBatchDropout(child.p, randomness))
+
+
+def random_state(device: torch.device) -> dict[str, Tensor]:
+    """Return the state of the random numbers that a training on this device draws."""
+    states = {"cpu": torch.get_rng_state()}
+    if device.type != "cpu":
+        states[device.type] = torch.get_device_module(device).get_rng_state()
+    return states
+
+
+def restore_random_state(states: dict[str, Tensor], device: torch.device) -> None:
+    """Go on drawing from a state."""
+    torch.set_rng_state(states["cpu"])
+    # A trial may go on on another kind of device, which then draws numbers of its own.
+    if device.type in states and device.type != "cpu":
+        torch.get_device_module(device).set_rng_state(states[device.type])

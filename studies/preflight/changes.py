@@ -1,0 +1,153 @@
+"""What differs from a baseline, and what each difference is: the one intended change, a mistake, or harmless."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from budgets import format_budget
+from studies.preflight.findings import Finding, Level
+from studies.preflight.resolved import Model, Resolved
+
+_SIZE = ("model", "architectures", "budgets")
+_TRIAL_SIZE = {"budget", "style", "shape", "d_model", "n_layers", "n_heads", "d_ff", "estimated_params", "exact_params"}
+_HOW_IT_RUNS = (
+    *("name", "mode", "alerts", "max_attempts", "training.data_workers", "training.micro_batch"),
+    *("training.checkpoint_minutes", "training.gradient_checkpointing", "training.empty_cache"),
+)
+_SEARCH = ("trials", "forced_extremes", "early_stop", "phase2", "supplementary")
+# Of a trial: what follows from something else, or is measured. A batch is compared model by model.
+_FOLLOWS = {"effective_batch", "micro_batch", "accumulation", "flops"}
+
+
+class Verdict(StrEnum):
+    """What a change is."""
+
+    INTENDED = "the one intended change"
+    VARIABLE = "one of several changed variables"
+    ERROR = "error"
+    HARMLESS = "harmless: how it runs"
+    SEARCH = "harmless: how much is searched"
+
+
+@dataclass(frozen=True)
+class Change:
+    """One variable that differs.
+
+    Attributes:
+        variable: a dotted key, or `size` for all that decides the size of the model.
+    """
+
+    variable: str
+    before: str
+    after: str
+    verdict: Verdict
+
+    def as_json(self) -> dict[str, str]:
+        """Return it as JSON types."""
+        return {
+            "variable": self.variable,
+            "before": self.before,
+            "after": self.after,
+            "verdict": self.verdict.value,
+        }
+
+
+def compare_with_baseline(study: Resolved, baseline: Resolved) -> tuple[tuple[Change, ...], tuple[Finding, ...]]:
+    """Return what differs between a study and its baseline, and what the rules say to that."""
+    shrunk = tuple(_batch_shrunk(study, baseline))
+    harmless, variables = _sorted_out(study, baseline)
+    size = _size_change(study, baseline)
+    changed = [*([size] if size else []), *variables]
+    wrong = {"training.effective_batch"} if shrunk else set()
+    # What is a mistake is no intention: of the others one may be.
+    intended = [variable for variable, _, _ in changed if variable not in wrong]
+    verdict = Verdict.INTENDED if len(intended) == 1 else Verdict.VARIABLE
+    changes = [Change(*each, Verdict.ERROR if each[0] in wrong else verdict) for each in changed]
+    several = tuple(_several([variable for variable, _, _ in changed]))
+    return (*changes, *harmless), (*shrunk, *several)
+
+
+def _sorted_out(study: Resolved, baseline: Resolved) -> tuple[list[Change], list[tuple[str, str, str]]]:
+    harmless, variables = [], []
+    for key, before, after in _differences(study, baseline):
+        if _is_under(key, _HOW_IT_RUNS):
+            harmless.append(Change(key, before, after, Verdict.HARMLESS))
+        elif _is_under(key, _SEARCH):
+            harmless.append(Change(key, before, after, Verdict.SEARCH))
+        elif not _is_size(key):
+            variables.append((key, before, after))
+    return harmless, variables
+
+
+def _differences(study: Resolved, baseline: Resolved) -> Iterator[tuple[str, str, str]]:
+    before, after = _batches(baseline.models), _batches(study.models)
+    if before != after:
+        yield "training.effective_batch", before, after
+    for key in sorted(study.values.keys() | baseline.values.keys()):
+        if key == "training.effective_batch" or key.removeprefix("trial.") in _FOLLOWS:
+            continue
+        # A trial has parameters where a study has ranges: that is no difference.
+        both = key in study.values and key in baseline.values
+        if study.values.get(key) != baseline.values.get(key) and (both or not key.startswith("trial.")):
+            yield key, _shown(baseline.values.get(key)), _shown(study.values.get(key))
+
+
+def _batches(models: tuple[Model, ...]) -> str:
+    low, high = min(m.smallest_batch for m in models), max(m.plan.effective for m in models)
+    return str(low) if low == high else f"{low} to {high}"
+
+
+def _size_change(study: Resolved, baseline: Resolved) -> tuple[str, str, str] | None:
+    before, after = (_sizes(resolved.models) for resolved in (baseline, study))
+    family = [str(resolved.values.get("model")) for resolved in (baseline, study)]
+    if family[0] != family[1]:
+        before, after = f"{family[0]} {before}", f"{family[1]} {after}"
+    return None if before == after else ("size", before, after)
+
+
+def _sizes(models: tuple[Model, ...]) -> str:
+    return ", ".join(
+        dict.fromkeys(f"{m.d_model}x{m.n_layers} ({format_budget(_rounded(m.parameters))})" for m in models)
+    )
+
+
+def _rounded(parameters: int) -> int:
+    return round(float(f"{parameters:.3g}"))
+
+
+def _batch_shrunk(study: Resolved, baseline: Resolved) -> Iterator[Finding]:
+    before, after = baseline.largest, study.largest
+    least_before, least_after = (min(m.smallest_batch for m in r.models) for r in (baseline, study))
+    if after.parameters > before.parameters and least_after < least_before:
+        grown = f"{format_budget(_rounded(before.parameters))} to {format_budget(_rounded(after.parameters))}"
+        yield Finding(
+            "batch-shrunk",
+            Level.ERROR,
+            f"while the model grows ({grown} parameters) the effective batch stays at {least_before} or more",
+            str(least_after),
+            f"set training.effective_batch: {least_before} or more, and training.micro_batch where memory is short",
+        )
+
+
+def _several(variables: list[str]) -> Iterator[Finding]:
+    if len(variables) > 1:
+        yield Finding(
+            "one-variable",
+            Level.WARNING,
+            "one variable changes against the baseline",
+            f"{len(variables)} ({', '.join(variables)})",
+            "change them one at a time, or expect not to know which one did it",
+        )
+
+
+def _is_size(key: str) -> bool:
+    return _is_under(key, _SIZE) or (key.startswith("trial.") and key.removeprefix("trial.") in _TRIAL_SIZE)
+
+
+def _is_under(key: str, keys: tuple[str, ...]) -> bool:
+    return any(key == each or key.startswith(f"{each}.") for each in keys)
+
+
+def _shown(value: Any) -> str:  # noqa: ANN401  any JSON value
+    return "none" if value is None else str(value)

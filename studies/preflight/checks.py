@@ -1,0 +1,141 @@
+"""The rules that look at one study alone."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from budgets import MetricKind, format_budget, metric_kind, plan_batch
+from budgets.memory import MIB
+from studies.preflight.findings import Finding, Level
+from studies.preflight.learning_rates import FAR, OUT_OF_REACH, how_far, suggested_learning_rate
+from studies.preflight.resolved import Model, Resolved
+from studies.sections import REGRESSION_LOSSES
+
+_CLASSIFICATION = {MetricKind.RANKING, MetricKind.LIKELIHOOD}
+_WEEK_HOURS = 7 * 24.0
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What a trial may have here.
+
+    Attributes:
+        limit_mb: of resident memory, or of a card's, in MiB.
+        limit_is: where the limit comes from, in words.
+        start_mb: what the process of a trial begins with, in MiB.
+    """
+
+    limit_mb: float
+    limit_is: str
+    start_mb: float = 0.0
+
+
+def check(study: Resolved, machine: Machine | None = None) -> tuple[Finding, ...]:
+    """Return what the rules have to say about a study, errors first."""
+    found = [
+        *_loss(study),
+        # What is enough for the largest model is enough for all.
+        *_batch(study, study.largest),
+        *_accumulation(study),
+        *(finding for model in study.models for finding in _learning_rate(model)),
+        *(finding for model in study.models for finding in _memory(study, model, machine)),
+        *_hours(study),
+    ]
+    return tuple(sorted(_once(found), key=lambda finding: list(Level).index(finding.level)))
+
+
+def _once(findings: list[Finding]) -> list[Finding]:
+    """Keep one finding of those that say the same of several models."""
+    return list({(f.rule, f.level, f.says, f.value): f for f in findings}.values())
+
+
+def _loss(study: Resolved) -> Iterator[Finding]:
+    loss, kind = str(study.values["training.loss"]), metric_kind(study.metric)
+    if not study.loss_given:
+        return
+    if kind in _CLASSIFICATION and loss in REGRESSION_LOSSES:
+        remedy = "take training.loss bernoulli, weighted or focal"
+        yield Finding("loss-metric", Level.ERROR, f"{study.metric} needs a classification loss", loss, remedy)
+    if kind is MetricKind.REGRESSION and loss not in REGRESSION_LOSSES:
+        remedy = f"take training.loss {', '.join(sorted(REGRESSION_LOSSES))}"
+        yield Finding("loss-metric", Level.ERROR, f"{study.metric} needs a regression loss", loss, remedy)
+
+
+def _batch(study: Resolved, model: Model) -> Iterator[Finding]:
+    planned = plan_batch(_rounded(model), study.metric, effective=model.smallest_batch, micro=1)
+    rules = {"error": ("batch-minimum", Level.ERROR), "warning": ("batch-root", Level.WARNING)}
+    for finding in planned.findings:
+        if finding.level in rules:
+            rule, level = rules[finding.level]
+            says, _, rest = finding.said.partition(", not ")
+            value, _, remedy = rest.partition(": ")
+            yield Finding(rule, level, says, value, remedy)
+
+
+def _accumulation(study: Resolved) -> Iterator[Finding]:
+    wanted = study.values.get("training.micro_batch")
+    for model in study.models:
+        for effective in {model.plan.effective, model.smallest_batch}:
+            if wanted is not None and effective % min(int(wanted), effective):
+                yield Finding(
+                    "accumulation",
+                    Level.WARNING,
+                    f"training.micro_batch divides an effective batch of {effective}",
+                    str(wanted),
+                    "take a power of two; the greatest common divisor is run",
+                )
+
+
+def _learning_rate(model: Model) -> Iterator[Finding]:
+    suggested, (low, high) = suggested_learning_rate(model.parameters), model.learning_rates
+    says = f"at {format_budget(_rounded(model))} parameters the learning rate is about {suggested:.2g}"
+    remedy = f"search around {suggested:.2g}, or know why not"
+    for rate in model.default_rates:
+        if how_far(rate, model.parameters) > FAR:
+            yield Finding("learning-rate", Level.WARNING, says, f"{rate:g}", remedy)
+    if low != high and not low / OUT_OF_REACH <= suggested <= high * OUT_OF_REACH:
+        yield Finding("learning-rate", Level.WARNING, says, f"{low:g} to {high:g}", remedy)
+
+
+def _rounded(model: Model) -> int:
+    """Return the parameters as people say them: rules speak once of models of one size."""
+    return round(float(f"{model.parameters:.2g}"))
+
+
+def _memory(study: Resolved, model: Model, machine: Machine | None) -> Iterator[Finding]:
+    whole = model.memory(model.plan.micro, study.data_bytes)
+    if machine is None or whole is None:
+        return
+    says = f"{model.name} fits {machine.limit_mb:,.0f} MiB ({machine.limit_is})"
+    needed = machine.start_mb + whole.total / MIB
+    if needed <= machine.limit_mb:
+        return
+    fitting = _fitting_micro_batch(study, model, machine)
+    value = f"{needed:,.0f} MiB at a micro-batch of {model.plan.micro}"
+    if fitting is None:
+        remedy = "take a smaller budget, gradient_checkpointing, a shorter window or another machine"
+        yield Finding("memory", Level.ERROR, says, f"{value}, and not at one of 1 either", remedy)
+    else:
+        remedy = f"set training.micro_batch: {fitting}; a trial that runs out of memory gets there by halving"
+        yield Finding("memory", Level.WARNING, says, value, remedy)
+
+
+def _fitting_micro_batch(study: Resolved, model: Model, machine: Machine) -> int | None:
+    plan = model.plan.halved()
+    while plan is not None:
+        estimate = model.memory(plan.micro, study.data_bytes)
+        assert estimate is not None
+        if machine.start_mb + estimate.total / MIB <= machine.limit_mb:
+            return plan.micro
+        plan = plan.halved()
+    return None
+
+
+def _hours(study: Resolved) -> Iterator[Finding]:
+    if study.hours is not None and study.hours > _WEEK_HOURS:
+        yield Finding(
+            "hours",
+            Level.WARNING,
+            "the whole search takes less than a week of this machine",
+            f"{study.hours / 24:,.0f} days or more",
+            "search fewer budgets, fewer steps or fewer features, or use more machines or a GPU",
+        )

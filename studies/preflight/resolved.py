@@ -1,0 +1,170 @@
+"""A study with nothing left implicit: every value written out, and every model that it will train."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from optuna.distributions import FloatDistribution
+
+from budgets import STYLES, BatchPlan, generate_forced_configs
+from budgets.memory import Footprint, MemoryEstimate, estimate_memory
+from studies.batches import batch_plan
+from studies.declaration import Derived, derive
+from studies.spaces import phase1_space
+from studies.spec import Spec, leaves
+
+_SIZE_KEYS = ("d_model", "n_layers", "n_heads", "d_ff")
+
+
+@dataclass(frozen=True)
+class Model:
+    """One model that the study trains, or one group of trials that share it.
+
+    Attributes:
+        name: such as `2M_shallow`.
+        parameters: exact where the study counts its models, else 12·L·d².
+        exact: whether they are.
+        plan: of the batch, at the largest effective batch that is searched.
+        smallest_batch: the smallest effective batch that is searched.
+        learning_rates: lowest and highest that are searched.
+        default_rates: of single trials that are trained whatever the sampler thinks, and are no extremes.
+        footprint: what it keeps in memory; None where the study brings its own models.
+    """
+
+    name: str
+    d_model: int
+    n_layers: int
+    n_heads: int
+    d_ff: int
+    parameters: int
+    exact: bool
+    plan: BatchPlan
+    smallest_batch: int
+    learning_rates: tuple[float, float]
+    default_rates: tuple[float, ...] = ()
+    footprint: Footprint | None = None
+
+    def memory(self, micro_batch: int, data_bytes: int) -> MemoryEstimate | None:
+        """Return what a trial takes beyond its process at the start."""
+        if self.footprint is None:
+            return None
+        return estimate_memory(self.footprint, micro_batch, data_bytes=data_bytes)
+
+    def as_json(self) -> dict[str, Any]:
+        """Return it as JSON types."""
+        return {
+            "name": self.name,
+            **{key: getattr(self, key) for key in _SIZE_KEYS},
+            "parameters": self.parameters,
+            "exact": self.exact,
+            "effective_batch": self.plan.effective,
+            "smallest_effective_batch": self.smallest_batch,
+            "micro_batch": self.plan.micro,
+            "accumulation": self.plan.accumulation,
+            "learning_rates": list(self.learning_rates),
+        }
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """What would be run.
+
+    Attributes:
+        name: of the study, with `#number` for one trial of it.
+        values: every key of the specification, dotted, and of a trial its parameters, as JSON types.
+        metric: what the score is.
+        loss_given: whether somebody chose the loss, or it is only the default.
+        models: from the smallest to the largest.
+        data_bytes: of what every trial reads.
+        hours: that the whole search takes at the least on this machine; None where that is unknown.
+    """
+
+    name: str
+    values: Mapping[str, Any]
+    metric: str
+    loss_given: bool
+    models: tuple[Model, ...]
+    data_bytes: int = 0
+    hours: float | None = None
+
+    @property
+    def largest(self) -> Model:
+        """The model with the most parameters."""
+        return max(self.models, key=lambda model: model.parameters)
+
+
+@dataclass(frozen=True)
+class Known:
+    """What the preparation of a study has found out, beside its specification."""
+
+    derived: Sequence[Derived] = ()
+    sizes: Mapping[str, Any] = field(default_factory=dict)
+    hours: float | None = None
+
+
+def resolve(spec: Spec, known: Known) -> Resolved:
+    """Return a study with every value explicit."""
+    return Resolved(
+        name=spec.name,
+        values=dict(leaves(spec.as_json())),
+        metric=spec.score_metric,
+        loss_given="loss" in spec.training.model_fields_set,
+        models=tuple(sorted(_models(spec, known), key=lambda model: model.parameters)),
+        data_bytes=int(known.sizes.get("data_bytes", 0)),
+        hours=known.hours,
+    )
+
+
+def resolve_trial(spec: Spec, known: Known, number: int, values: Mapping[str, Any]) -> Resolved:
+    """Return one trial of a study: its parameters and all that follows from them are values like any other."""
+    study = resolve(spec, known)
+    shape = values.get("shape")
+    model = next((model for model in study.models if model.name == shape), study.models[0])
+    rate = float(values.get("learning_rate", model.learning_rates[0]))
+    plan = batch_plan(values, spec.training)
+    own = replace(model, plan=plan, smallest_batch=plan.effective, learning_rates=(rate, rate), default_rates=(rate,))
+    searched = {f"trial.{key}": value for key, value in values.items()}
+    return replace(study, name=f"{study.name}#{number}", values={**study.values, **searched}, models=(own,))
+
+
+def _models(spec: Spec, known: Known) -> Iterator[Model]:
+    styles = STYLES if spec.supplementary is None else (spec.supplementary.style,)
+    for budget in spec.budgets:
+        for style in styles:
+            yield _model(spec, known, budget, style)
+
+
+def _model(spec: Spec, known: Known, budget: str, style: str) -> Model:
+    architecture = spec.architecture(budget, style)
+    found = derive({"budget": budget, "style": style, "n_heads_log2": 0}, tuple(known.derived))
+    batches = (spec.training.effective_batch,) if spec.supplementary is None else spec.ranges.effective_batch
+    footprint = known.sizes.get("footprints", {}).get(f"{budget}_{style}")
+    return Model(
+        name=f"{budget}_{style}",
+        d_model=architecture.d_model,
+        n_layers=architecture.n_layers,
+        n_heads=architecture.n_heads,
+        d_ff=architecture.d_ff,
+        parameters=found.get("exact_params", architecture.estimated_params),
+        exact="exact_params" in found,
+        plan=batch_plan({"effective_batch": max(batches)}, spec.training),
+        smallest_batch=min(batches),
+        learning_rates=_searched_rates(spec),
+        default_rates=_default_rates(spec, budget),
+        footprint=None if footprint is None else Footprint.from_json(footprint),
+    )
+
+
+def _searched_rates(spec: Spec) -> tuple[float, float]:
+    if spec.supplementary is not None:
+        return spec.ranges.learning_rate
+    searched = phase1_space(spec)["learning_rate"]
+    assert isinstance(searched, FloatDistribution)
+    return searched.low, searched.high
+
+
+def _default_rates(spec: Spec, budget: str) -> tuple[float, ...]:
+    if spec.supplementary is not None:
+        return (spec.supplementary.learning_rate,)
+    forced = generate_forced_configs((budget,)) if spec.forced_extremes else ()
+    return tuple({configuration.learning_rate for configuration in forced if configuration.group != "lr_extremes"})

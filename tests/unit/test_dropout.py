@@ -1,0 +1,74 @@
+"""Masks do not depend on the micro-batch."""
+
+import pytest
+import torch
+from torch import nn
+
+from studies.dropout import StepRandomness, WholeBatchDropout, use_whole_batch_dropout
+
+WINDOWS = 16
+
+
+def in_parts(values: torch.Tensor, parts: int, steps: int = 2) -> list[torch.Tensor]:
+    """Drop twice a pass, as a network of two layers does, for some optimizer steps."""
+    torch.manual_seed(5)
+    randomness = StepRandomness(parts)
+    first, second = WholeBatchDropout(0.5, randomness), WholeBatchDropout(0.2, randomness)
+    seen = []
+    for _ in range(steps):
+        whole = []
+        for part, rows in enumerate(values.split(len(values) // parts)):
+            randomness.begin(part, values.device)
+            whole.append(second(first(rows)))
+        seen.append(torch.cat(whole))
+    return seen
+
+
+@pytest.mark.parametrize("parts", [1, 2, 8, 16])
+@pytest.mark.parametrize("shape", [(42, 8), (4, 7, 7), (3,), ()])
+@pytest.mark.parametrize("transposed", [False, True])
+def test_the_masks_of_parts_are_those_of_the_whole_batch(parts: int, shape: tuple[int, ...], transposed: bool) -> None:
+    values = torch.rand(WINDOWS, *shape) + 1
+    if transposed and len(shape) > 1:
+        values = values.transpose(1, 2)
+    torch.manual_seed(5)
+    first, second = nn.Dropout(0.5), nn.Dropout(0.2)
+    expected = [second(first(values)) for _ in range(2)]
+    found = in_parts(values, parts)
+    assert all(torch.equal(one, other) for one, other in zip(found, expected, strict=True))
+    assert not torch.equal(found[0], found[1])
+
+
+def test_windows_that_are_folded_into_the_batch_have_the_same_masks() -> None:
+    values = torch.rand(WINDOWS, 3, 5)
+    folded = values.reshape(WINDOWS * 3, 5)
+    assert torch.equal(in_parts(folded, 1)[1], in_parts(folded, 4)[1])
+
+
+def test_only_the_mask_of_its_part_is_kept_for_the_backward_pass() -> None:
+    randomness = StepRandomness(WINDOWS)
+    dropout = WholeBatchDropout(0.5, randomness)
+    randomness.begin(0, torch.device("cpu"))
+    kept: list[int] = []
+
+    def note(tensor: torch.Tensor) -> torch.Tensor:
+        kept.append(tensor.untyped_storage().nbytes())
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+        dropout(torch.rand(1, 100, requires_grad=True))
+    assert kept == [400]
+
+
+def test_every_dropout_of_a_network_is_replaced_and_no_name_changes() -> None:
+    network = nn.Sequential(nn.Linear(2, 2), nn.Dropout(0.3), nn.Sequential(nn.Dropout(0.1)))
+    names = list(network.state_dict())
+    use_whole_batch_dropout(network, StepRandomness())
+    assert list(network.state_dict()) == names
+    assert [m.p for m in network.modules() if isinstance(m, WholeBatchDropout)] == [0.3, 0.1]
+    assert not any(isinstance(module, nn.Dropout) for module in network.modules())
+
+
+def test_nothing_is_dropped_while_validating() -> None:
+    dropout, values = WholeBatchDropout(0.5, StepRandomness(4)).eval(), torch.rand(4, 3)
+    assert torch.equal(dropout(values), values)

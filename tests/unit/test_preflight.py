@@ -1,0 +1,180 @@
+"""The rules of the preflight, on specifications; no model is built."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from budgets.memory import Footprint
+from studies.declaration import architecture_values
+from studies.preflight import RULES, Finding, Level, Machine, Resolved, check, compare_with_baseline, resolve
+from studies.preflight.learning_rates import how_far, suggested_learning_rate
+from studies.preflight.resolved import Known
+from studies.reading import built_in_names, read_spec
+from studies.spec import Spec
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def spec(**values: Any) -> Spec:
+    return Spec.model_validate({"name": "s", "objective": "m:f", "budgets": ["750k"], **values})
+
+
+def resolved(**values: Any) -> Resolved:
+    made = spec(**values)
+    return resolve(made, Known(architecture_values(made)))
+
+
+def width(d_model: int) -> dict[str, Any]:
+    shape = {"d_model": d_model, "n_layers": 2, "n_heads": 4}
+    return {"750k": {"shallow": shape, "deep": shape}}
+
+
+def found(study: Resolved, rule: str, machine: Machine | None = None) -> list[Finding]:
+    return [finding for finding in check(study, machine) if finding.rule == rule]
+
+
+@pytest.mark.parametrize("name", built_in_names())
+def test_nothing_is_to_be_said_of_the_built_in_studies(name: str) -> None:
+    made = read_spec(name)
+    assert check(resolve(made, Known(architecture_values(made)))) == ()
+
+
+def test_the_failed_experiment_is_an_error_for_its_batch_alone() -> None:
+    batch, workers = {"effective_batch": 1024, "data_workers": 8}, {"effective_batch": 256, "data_workers": 0}
+    before = resolved(metric="sharpe", architectures=width(64), training=batch)
+    after = resolved(metric="sharpe", architectures=width(256), training=workers, mode="safe")
+    changes, findings = compare_with_baseline(after, before)
+    verdicts = {change.variable: change.verdict.value for change in changes}
+    assert verdicts == {
+        "size": "the one intended change",
+        "training.effective_batch": "error",
+        "training.data_workers": "harmless: how it runs",
+        "mode": "harmless: how it runs",
+    }
+    levels = {finding.rule: finding.level for finding in (*findings, *check(after))}
+    assert levels == {
+        "batch-shrunk": Level.ERROR,
+        "batch-minimum": Level.ERROR,
+        "one-variable": Level.WARNING,
+    }
+    assert [finding for finding in check(before) if finding.level is Level.ERROR] == []
+
+
+def test_a_study_does_not_differ_from_itself() -> None:
+    assert compare_with_baseline(resolved(), resolved()) == ((), ())
+
+
+def test_two_changed_variables_are_named() -> None:
+    changes, findings = compare_with_baseline(resolved(seed=2, target={"horizon": 5}), resolved())
+    assert {change.variable for change in changes} == {"seed", "target.horizon"}
+    assert "seed, target.horizon" in findings[0].message
+
+
+def test_a_smaller_batch_for_a_smaller_model_is_no_error() -> None:
+    before = resolved(architectures=width(256), training={"effective_batch": 128})
+    _, findings = compare_with_baseline(resolved(architectures=width(64)), before)
+    assert [finding.rule for finding in findings] == ["one-variable"]
+
+
+@pytest.mark.parametrize(
+    ("metric", "loss", "wrong"),
+    [
+        ("auc", "mse", True),
+        ("log_loss", "huber", True),
+        ("rmse", "focal", True),
+        ("rmse", "mae", False),
+        ("auc", "weighted", False),
+        ("sharpe", "mse", False),
+        (None, "mse", False),
+    ],
+)
+def test_the_loss_fits_the_metric(metric: str | None, loss: str, wrong: bool) -> None:
+    study = resolved(metric=metric, training={"loss": loss, "effective_batch": 4096})
+    assert bool(found(study, "loss-metric")) is wrong
+
+
+def test_a_loss_that_nobody_chose_is_no_mistake() -> None:
+    assert found(resolved(metric="rmse"), "loss-metric") == []
+
+
+def test_a_batch_below_the_square_root_is_a_warning_and_below_the_table_an_error() -> None:
+    def level(batch: int) -> list[Level]:
+        study = resolved(budgets=["2M"], metric="sharpe", training={"effective_batch": batch})
+        return [finding.level for finding in check(study)]
+
+    assert level(256) == [Level.ERROR]
+    assert level(1024) == [Level.WARNING]
+    assert level(2048) == []
+
+
+def test_a_micro_batch_that_divides_no_searched_batch_is_found() -> None:
+    of = {"of": "s", "trial": 1, "style": "deep", "dropout": 0.5, "n_heads": 4, "learning_rate": 1e-4}
+    study = resolved(
+        name="s/phase2/750k",
+        trials=30,
+        training={"effective_batch": 48, "micro_batch": 12},
+        supplementary={**of, "weight_decay": 0.05, "effective_batch": 64},
+    )
+    messages = [finding.message for finding in found(study, "accumulation")]
+    assert len(messages) == 1
+    assert "divides an effective batch of 256, not 12" in messages[0]
+
+
+def test_a_range_of_learning_rates_that_does_not_reach_what_the_size_suggests_is_found() -> None:
+    study = resolved()
+    far = replace(study, models=tuple(replace(m, learning_rates=(1e-7, 1e-5)) for m in study.models))
+    assert "not 1e-07 to 1e-05" in found(far, "learning-rate")[0].message
+    assert found(study, "learning-rate") == []
+
+
+@pytest.mark.parametrize(("rate", "is_far"), [(1e-5, True), (1e-4, False), (1e-2, False), (0.1, True)])
+def test_a_single_learning_rate_is_far_from_a_factor_of_thirty_on(rate: float, is_far: bool) -> None:
+    study = resolved()
+    single = replace(study, models=tuple(replace(m, default_rates=(rate,)) for m in study.models))
+    assert bool(found(single, "learning-rate")) is is_far
+
+
+def test_larger_models_want_smaller_learning_rates() -> None:
+    suggested = [suggested_learning_rate(n) for n in (750_000, 2_000_000, 20_000_000, 10**9, 10**12)]
+    assert suggested == sorted(suggested, reverse=True)
+    assert how_far(suggested_learning_rate(10**6) / 2, 10**6) == pytest.approx(2)
+    assert how_far(0.0, 10**6) == float("inf")
+
+
+def test_a_model_that_fits_with_fewer_windows_is_a_warning_with_the_micro_batch() -> None:
+    # 1 M parameters are 16 MB, a window is 10 MB.
+    kept = Footprint(1_000_000, 100_000, ((10_000_000, 1),))
+    study = resolved(training={"effective_batch": 64})
+    study = replace(study, models=tuple(replace(model, footprint=kept) for model in study.models))
+    assert found(study, "memory", Machine(10_000, "a limit")) == []
+    (warning, *_) = found(study, "memory", Machine(400, "a limit"))
+    assert warning.level is Level.WARNING
+    assert "set training.micro_batch: " in warning.remedy
+    micro = int(warning.remedy.split("micro_batch: ")[1].split(";")[0])
+    model = study.models[0]
+    fits, too_much = (model.memory(size, 0).total / 2**20 for size in (micro, 2 * micro))  # type: ignore[union-attr]
+    assert fits <= 400 < too_much
+    (error, *_) = found(study, "memory", Machine(50, "a limit"))
+    assert error.level is Level.ERROR
+
+
+def test_a_search_of_weeks_is_a_warning() -> None:
+    assert found(replace(resolved(), hours=24.0), "hours") == []
+    assert found(replace(resolved(), hours=24.0 * 30), "hours")[0].level is Level.WARNING
+
+
+def test_every_rule_is_in_the_docs_with_its_table_and_its_source() -> None:
+    document = (ROOT / "docs" / "rules.md").read_text()
+    for rule in RULES.values():
+        assert rule.markdown() in document, rule.name
+
+
+def test_a_mode_changes_how_it_runs_and_never_what_is_searched() -> None:
+    fast, safe = spec(mode="fast"), spec(mode="safe")
+    assert fast.fingerprint == safe.fingerprint
+    one, other = (resolve(each, Known(architecture_values(each))) for each in (fast, safe))
+    assert {key for key in one.values if one.values[key] != other.values[key]} == {"mode"}
+    assert one.models == other.models
+    assert architecture_values(fast) == architecture_values(safe)
