@@ -125,7 +125,12 @@ class MemoryEstimate:
 
 
 def estimate_memory(
-    footprint: Footprint, micro_batch: int, *, data_bytes: int = 0, process_bytes: int = PROCESS_BYTES
+    footprint: Footprint,
+    micro_batch: int,
+    *,
+    accumulation: int = 1,
+    data_bytes: int = 0,
+    process_bytes: int = PROCESS_BYTES,
 ) -> MemoryEstimate:
     """Return the memory of a trial at its peak, beyond what its process starts with.
 
@@ -136,23 +141,26 @@ def estimate_memory(
     Args:
         footprint: of the model.
         micro_batch: windows a forward pass.
+        accumulation: forward passes an optimizer step; above 1 each draws the dropout mask of the whole step.
         data_bytes: of the prices, features and labels that the trial reads.
         process_bytes: what the libraries take when they are first used; see `calibrate`.
 
     Raises:
-        BudgetError: the micro-batch is not positive.
+        BudgetError: the micro-batch or the accumulation is not positive.
     """
-    if micro_batch < 1:
-        raise BudgetError(f"a micro-batch is 1 window or more, not {micro_batch}: correct it")
+    if min(micro_batch, accumulation) < 1:
+        given = f"{micro_batch} in {accumulation} parts"
+        raise BudgetError(f"a step has parts of 1 window or more, not {given}: correct it")
     weights = 4 * footprint.parameters
     activations = footprint.activations(micro_batch)
+    drawn = accumulation * footprint.largest(micro_batch) if accumulation > 1 else 0
     updating = ADAMW_COPIES * 4 * footprint.largest_parameter
     return MemoryEstimate(
         weights=weights,
         gradients=weights,
         optimizer=2 * weights,
         activations=activations,
-        temporaries=max(footprint.largest(micro_batch), updating - activations),
+        temporaries=max(footprint.largest(micro_batch) + drawn, updating - activations),
         slack=round(ALLOCATOR_SLACK * footprint.in_small_blocks(micro_batch)),
         data=data_bytes,
         process=process_bytes,

@@ -184,12 +184,12 @@ def _compare_mlps(obs_dim: int, heads: Any, *, as_json: bool) -> int:  # noqa: A
 
 
 def _detected_tier() -> str:
-    from hpo.vitals import gpu_memory
+    from hpo.cards import NvmlCards
 
-    cards = gpu_memory()
+    cards = NvmlCards().read()
     if not cards:
         raise InputError("--detect needs an NVIDIA card with its driver, and none is here: name a --tier")
-    return hardware_tier(cards[0]["name"], cards[0]["total_mb"] / 1024)
+    return hardware_tier(cards[0].name, cards[0].total_mb / 1024)
 
 
 def _mlp_json(found: MlpSize) -> dict[str, Any]:

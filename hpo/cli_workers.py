@@ -12,7 +12,7 @@ Studies = Annotated[list[str] | None, Parameter(consume_multiple=True, negative=
 
 fleet = App(
     name="fleet",
-    help="The workers of this machine: start and supervise them, let some leave.",
+    help="The workers of this machine: how many fit, start and supervise them, let some leave.",
     help_format="plaintext",
 )
 
@@ -49,6 +49,35 @@ def worker(
     logging.getLogger("alembic").setLevel(logging.WARNING)
     ended = launch.work(load_settings(), storage, studies=study or (), idle_exit=idle_exit, max_trials=max_trials)
     print_json({"trials": ended}) if json_output else say(f"this worker ended {count(ended, 'trial')}")
+    return 0
+
+
+@fleet.command
+def plan(
+    *,
+    study: Studies = None,
+    workers: str = "auto",
+    storage: Storage = None,
+    json_output: Json = False,
+) -> int:
+    """Say how many workers fit this machine and why: RAM, GPU memory, cores, and the trials an hour to expect.
+
+    hpo fleet plan
+    hpo fleet plan --study quickstart --workers 4
+
+    Args:
+        study: Plan for this study, or several; default: the open ones, and without any all budgets.
+        workers: How many there will be; default: as many as fit.
+    """
+    from hpo import planning
+    from hpo.fleet_plan_view import print_plan
+    from hpo.settings import load_settings
+
+    size = worker_count(workers)
+    if size == 0:
+        raise InputError("--workers is 1 or more for a plan, not 0: leave it out for auto")
+    found = planning.plan(load_settings(), storage, study or (), size)
+    print_json(found.as_json()) if json_output else print_plan(found)
     return 0
 
 

@@ -4,13 +4,10 @@ A worker that dies is started again after a pause that grows. One that keeps dyi
 another restart does not mend what kills it.
 """
 
-import os
 import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-
-import psutil
 
 from hpo.fork_server import Exited, Fork, ForkFailedError, ForkServer, Raised, Said, fork, wait_for_message
 from hpo.settings import Settings
@@ -24,21 +21,6 @@ _DEATHS, _WINDOW_SECONDS = 6, 600.0
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 30.0
 # Between two tries to store an alert while the database is away.
 _SAY_AGAIN_SECONDS = 5.0
-# Memory that a trial takes beside its parameters: the process, the data, the activations of a small batch.
-_TRIAL_BYTES = 600 * 2**20
-# Weights, gradients and two Adam moments in 32 bits, and the workspace of the largest layer.
-_BYTES_A_PARAMETER = 20
-
-
-def workers_that_fit(largest_parameters: int) -> int:
-    """Return one worker a core, or as many as the largest model leaves memory for; at least one."""
-    a_trial = _TRIAL_BYTES + _BYTES_A_PARAMETER * largest_parameters
-    return max(1, min(available_cores(), int(psutil.virtual_memory().available * 0.8 / a_trial)))
-
-
-def available_cores() -> int:
-    """Return the cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @dataclass

@@ -10,9 +10,11 @@ from typing import Any
 from hpo import control_schema
 from hpo.control import Control
 from hpo.cost import least_cost
-from hpo.fleet import Fleet, available_cores, workers_that_fit
+from hpo.fleet import Fleet
 from hpo.fleet_log import FleetLog
+from hpo.fleet_plan import automatic_workers
 from hpo.fork_server import ForkServer, call
+from hpo.machine import available_cores
 from hpo.monitor import Status
 from hpo.output import count
 from hpo.phase1 import check_same_data, check_stored, ensure_study
@@ -25,8 +27,10 @@ from hpo.service import Service, is_untouched, open_existing, open_service
 from hpo.settings import Settings
 from hpo.stopping import StopSignals, obeying_signals
 from hpo.storage import advisory_lock, database_away, masked, open_storage
+from hpo.study_rows import forced_row, supplement_row
+from hpo.trial_sizes import searches_of
 from hpo.worker import ServerGoneError, WorkerOptions, run_worker
-from studies.declaration import Derived, Design, Prepared, architecture_values, declare, derive
+from studies.declaration import Prepared, declare
 from studies.spaces import describe
 from studies.spec import Spec
 
@@ -54,7 +58,7 @@ def plan(spec: Spec, settings: Settings, storage_url: str | None) -> dict[str, A
         server.wait_until_ready()
         prepared = _prepare(server, spec, settings, dry=True)
         speed = call(server.address, "studies.cost:measure_speed") if spec.uses_prices else None
-    forced = [_forced_row(design, prepared) for design in declaration.forced]
+    forced = [forced_row(design, prepared) for design in declaration.forced]
     return {
         "study": spec.name,
         "cap": spec.trials,
@@ -93,7 +97,7 @@ def plan_supplement(
     """Return the ranking of the budgets and what `hpo phase2` would make, without writing anything."""
     with open_existing(settings, storage_url, name) as service:
         planned = plan_phase2(service.control, service.find(name), options)
-        return planned, [_supplement_row(service.control, spec, history) for spec, history in planned.studies]
+        return planned, [supplement_row(service.control, spec, history) for spec, history in planned.studies]
 
 
 def supplement(
@@ -116,7 +120,7 @@ def supplement(
         specs = [spec for spec, _ in plan_phase2(service.control, parent, options).studies]
         with _server_for(specs, view) as server:
             planned, made = _make_supplements(service, server, parent, options, view)
-            rows = [_supplement_row(service.control, spec, history) for spec, history in planned.studies]
+            rows = [supplement_row(service.control, spec, history) for spec, history in planned.studies]
             show(planned, rows)
             return _work_on(service, server, made, workers, storage_url, view)
 
@@ -206,7 +210,7 @@ def fleet_up(
     """Run a fleet until it is told to go or all its workers have left; return what went wrong, or nothing."""
     stop = StopSignals()
     with obeying_signals(stop.terminate), open_service(settings, storage_url) as service:
-        size = workers_that_fit(_largest_open(service, studies)) if workers is None else workers
+        size = _automatic(service, _named_or_open(service, studies)) if workers is None else workers
         with ForkServer((*_preload_for(service, studies), _PRELOAD_SERVICE)) as server:
             server.wait_until_ready()
             options = WorkerOptions(
@@ -240,7 +244,7 @@ def _work_on(
 ) -> list[Result]:
     """Work on these studies with local workers until each has ended."""
     is_open = any(study.state is StudyState.RUNNING for study in studies)
-    fitting = workers_that_fit(max(map(_largest, studies))) if workers is None else workers
+    fitting = _automatic(service, studies) if workers is None else workers
     size = fitting if is_open else 0
     options = WorkerOptions(
         storage_url=storage_url,
@@ -331,18 +335,16 @@ def _prepare(server: ForkServer, spec: Spec, settings: Settings, *, dry: bool) -
     return prepared
 
 
-def _largest(study: StudyRecord) -> int:
-    return max((rule["values"].get("exact_params", 0) for rule in study.prepared.get("derived", ())), default=0)
+def _automatic(service: Service, studies: Sequence[StudyRecord]) -> int:
+    return automatic_workers(searches_of(service.control, studies))
 
 
-def _largest_open(service: Service, names: Sequence[str]) -> int:
-    found = [service.find(name) for name in names or service.control.open_studies()]
-    return max(map(_largest, found), default=0)
+def _named_or_open(service: Service, names: Sequence[str]) -> list[StudyRecord]:
+    return [service.find(name) for name in names or service.control.open_studies()]
 
 
 def _preload_for(service: Service, names: Sequence[str]) -> tuple[str, ...]:
-    studies = [service.find(name) for name in names or service.control.open_studies()]
-    modules = [m for study in studies for m in declare(Spec.model_validate(study.spec)).preload]
+    modules = [m for study in _named_or_open(service, names) for m in declare(Spec.model_validate(study.spec)).preload]
     # A study that comes later may train on prices: be ready for it unless only some are asked for.
     return tuple(dict.fromkeys(modules if names else [*modules, "studies.training"]))
 
@@ -356,31 +358,3 @@ def _check_storage(spec: Spec, settings: Settings, storage_url: str | None) -> N
             stored = Control(storage.engine).study(spec.name)
             if stored is not None:
                 check_stored(stored, spec)
-
-
-def _supplement_row(control: Control, spec: Spec, history: Sequence[object]) -> dict[str, Any]:
-    """Return a study of Phase 2 as `hpo phase2 --json` shows it."""
-    stored, declaration = control.study(spec.name), declare(spec)
-    rules = None if stored is None else stored.prepared["derived"]
-    prepared = Prepared(architecture_values(spec) if rules is None else tuple(Derived(**rule) for rule in rules))
-    return {
-        "name": spec.name,
-        "budget": spec.budgets[0],
-        "forced": [_forced_row(design, prepared) for design in declaration.forced],
-        "imported": len(history),
-        "cap": spec.trials if stored is None else stored.cap,
-        "exists": stored is not None,
-        "space": {name: describe(distribution) for name, distribution in declaration.space.items()},
-    }
-
-
-def _forced_row(design: Design, prepared: Prepared) -> dict[str, Any]:
-    derived = derive(design.params, prepared.derived)
-    return {
-        "id": design.id,
-        "name": design.name,
-        "group": design.group,
-        **design.params,
-        "exact_params": None,
-        **derived,
-    }

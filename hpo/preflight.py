@@ -11,9 +11,9 @@ from budgets.memory import MIB
 from hpo.cost import least_cost
 from hpo.errors import PreflightError
 from hpo.fork_server import ForkServer, call
+from hpo.machine import read_cards
 from hpo.service import open_existing
 from hpo.settings import Settings
-from hpo.vitals import gpu_memory
 from studies.declaration import Derived, Prepared, architecture_values, declare, derive
 from studies.preflight import (
     Change,
@@ -139,9 +139,9 @@ def machine_of(settings: Settings, start_mb: float) -> Machine:
     """Return what a trial may have on this machine."""
     if settings.trial_memory_mb is not None:
         return Machine(settings.trial_memory_mb, "HPO_TRIAL_MEMORY_MB", start_mb)
-    cards = gpu_memory()
+    cards = read_cards()
     if cards:
-        smallest = min(card["total_mb"] for card in cards)
+        smallest = min(card.total_mb for card in cards)
         return Machine(_HEAD_ROOM * smallest, f"{_HEAD_ROOM:.0%} of the smallest GPU's", 0.0)
     total = psutil.virtual_memory().total / 2**20
     return Machine(_HEAD_ROOM * total, f"{_HEAD_ROOM:.0%} of this machine's", start_mb)

@@ -13,10 +13,14 @@ from typing import Any
 
 import psutil
 
+from hpo.cards import CardReading, Cards, NvmlCards
+
 _MIB = 2**20
 
 
-def read_vitals(home: Path, trial_pid: int | None, memory_after: Sequence[float]) -> dict[str, Any]:
+def read_vitals(
+    home: Path, trial_pid: int | None, memory_after: Sequence[float], cards: Cards | None = None
+) -> dict[str, Any]:
     """Return this worker's vitals as JSON values.
 
     Keys: `memory_mb` of the worker and `trial_memory_mb` of its trial's process, proportional; `own_memory_mb`, what
@@ -25,7 +29,7 @@ def read_vitals(home: Path, trial_pid: int | None, memory_after: Sequence[float]
     the trial's process has of them.
     """
     proportional, own = process_memory(os.getpid())
-    cards = gpu_memory()
+    readings = (cards or NvmlCards()).read()
     return {
         "memory_mb": round(proportional, 1),
         "own_memory_mb": round(own, 1),
@@ -34,8 +38,8 @@ def read_vitals(home: Path, trial_pid: int | None, memory_after: Sequence[float]
         "machine_memory_mb": round(psutil.virtual_memory().total / _MIB),
         "machine_cores": os.cpu_count(),
         "disk_free": round(_disk_free(home), 4),
-        "gpus": [{name: card[name] for name in ("name", "used_mb", "total_mb")} for card in cards],
-        "trial_gpu_mb": sum(card["by_process"].get(trial_pid, 0) for card in cards) if cards else None,
+        "gpus": [{"name": card.name, "used_mb": card.used_mb, "total_mb": card.total_mb} for card in readings],
+        "trial_gpu_mb": _on_cards(readings, trial_pid),
     }
 
 
@@ -57,31 +61,6 @@ def _disk_free(home: Path) -> float:
     return usage.free / usage.total
 
 
-def gpu_memory() -> list[dict[str, Any]]:
-    """Return name, used and total MiB of every NVIDIA card, and MiB by process id; none where there is no driver."""
-    import pynvml
-
-    try:
-        pynvml.nvmlInit()
-    except pynvml.NVMLError:
-        return []
-    try:
-        return [_card(pynvml.nvmlDeviceGetHandleByIndex(index)) for index in range(pynvml.nvmlDeviceGetCount())]
-    except pynvml.NVMLError:
-        return []
-    finally:
-        pynvml.nvmlShutdown()
-
-
-def _card(handle: Any) -> dict[str, Any]:  # noqa: ANN401  NVML's own
-    import pynvml
-
-    memory = pynvml.nvmlDeviceGetMemoryInfo(handle)
-    name = str(pynvml.nvmlDeviceGetName(handle))
-    processes = pynvml.nvmlDeviceGetComputeRunningProcesses(handle)
-    return {
-        "name": name,
-        "used_mb": round(memory.used / _MIB),
-        "total_mb": round(memory.total / _MIB),
-        "by_process": {each.pid: round((each.usedGpuMemory or 0) / _MIB) for each in processes},
-    }
+def _on_cards(readings: Sequence[CardReading], pid: int | None) -> int | None:
+    """Return the MiB of a process on all cards; None where there are none."""
+    return sum(reading.by_process.get(pid, 0) for reading in readings if pid is not None) if readings else None

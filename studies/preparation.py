@@ -13,6 +13,7 @@ from studies.data.prices import load_prices
 from studies.declaration import Derived, Prepared, architecture_values, cache_directory
 from studies.errors import DataError
 from studies.families import FAMILIES, WindowShape
+from studies.memory import count_footprints, panel_bytes
 from studies.objective import resolve
 from studies.spec import Spec
 
@@ -33,9 +34,14 @@ def prepare_prices(spec: Spec, home: Path | None) -> Prepared:
     """
     fingerprint, panel = _ensure_panel(spec, home)
     derived = [*architecture_values(spec), *_sizes(spec, window_shape(panel))]
-    return Prepared(
-        tuple(derived), panel.notices, {"panel": fingerprint, "baseline": _baseline(panel), **_describe(panel)}
-    )
+    sizes = {
+        "panel": fingerprint,
+        "baseline": _baseline(panel),
+        "footprints": count_footprints(spec, window_shape(panel)),
+        "data_bytes": panel_bytes(len(panel.dates), window_shape(panel)),
+        **_describe(panel),
+    }
+    return Prepared(tuple(derived), panel.notices, sizes)
 
 
 def check_callable(spec: Spec, _sizes: Mapping[str, Any], _home: Path) -> None:

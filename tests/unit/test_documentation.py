@@ -30,6 +30,7 @@ def test_the_commands_are_these_until_they_are_changed_on_purpose() -> None:
         "db upgrade",
         "db url",
         "fleet drain",
+        "fleet plan",
         "fleet up",
         "inspect",
         "metrics",

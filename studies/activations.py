@@ -1,0 +1,241 @@
+"""What a model keeps in memory while it trains, counted on the module: no formula of its own for any family.
+
+The module is built on fake tensors, which have shapes and no content, and autograd's hooks show every tensor that the
+forward pass keeps for the backward pass. A tensor counts once, however many views of it are kept; parameters don't
+count. The batch is a prime number of windows that divides nothing else, so what grows with it tells itself apart.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from budgets import Architecture
+from budgets.memory import Footprint
+from studies.families import FAMILIES, WindowShape
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+# A prime above every width, window and number of features; memory is no matter, the tensors are fake.
+_WINDOWS = 10_007
+# Windows of two real passes, where a module needs the content of its tensors.
+_FEW = (2, 3)
+# Of which the difference is one layer like all further ones: a decoder has one, so an encoder has two and three.
+_DEPTHS = (3, 4)
+# Dropout at 0 would let torch choose an attention that keeps less; a study searches from 0.1 on.
+_DROPOUT = 0.5
+
+Kept = Counter[tuple[int, int]]
+"""How many tensors are kept, by their bytes a window and their bytes whatever the batch."""
+
+
+@dataclass
+class _Pass:
+    """One forward pass: sizes of the tensors that are kept, by the repeated block that keeps them; None: no block."""
+
+    parameters: int
+    largest_parameter: int
+    kept: dict[int | None, list[int]] = field(default_factory=dict)
+    block_inputs: list[int] = field(default_factory=list)
+    recurrent: "list[tuple[nn.RNNBase, Tensor]]" = field(default_factory=list)
+
+
+@cache
+def footprint(
+    model: str, architecture: Architecture, shape: WindowShape, precision: str = "32-true", *, recompute: bool = False
+) -> Footprint:
+    """Return what a model of this shape keeps in memory while it trains.
+
+    Args:
+        model: the name of its family.
+        architecture: of the module.
+        shape: of one window.
+        precision: 32-true or bf16-mixed.
+        recompute: whether its blocks keep their inputs alone and are computed again in the backward pass.
+    """
+    if architecture.n_layers <= max(_DEPTHS):
+        return _counted(model, architecture, shape, precision, recompute=recompute)
+    # Further layers are alike: 28 of them are counted as four, and 24 times what the fourth one adds.
+    low, high = (
+        _counted(model, replace(architecture, n_layers=layers), shape, precision, recompute=recompute)
+        for layers in _DEPTHS
+    )
+    more = Counter(dict(high.kept))
+    more.subtract(Counter(dict(low.kept)))
+    if min(more.values(), default=0) < 0:
+        return _counted(model, architecture, shape, precision, recompute=recompute)
+    times = architecture.n_layers - max(_DEPTHS)
+    kept = Counter(dict(high.kept))
+    for size, count in more.items():
+        kept[size] += times * count
+    return Footprint(
+        parameters=high.parameters + times * (high.parameters - low.parameters),
+        largest_parameter=high.largest_parameter,
+        kept=tuple(sorted(kept.items())),
+        fixed_bytes=high.fixed_bytes + times * (high.fixed_bytes - low.fixed_bytes),
+    )
+
+
+def _counted(
+    model: str, architecture: Architecture, shape: WindowShape, precision: str, *, recompute: bool
+) -> Footprint:
+    from torch._subclasses.fake_tensor import FakeTensorMode
+
+    try:
+        with FakeTensorMode():
+            seen = _forward(model, architecture, shape, precision, _WINDOWS)
+    except (RuntimeError, NotImplementedError, TypeError):
+        # It looks at the content of a tensor, which a fake one has not.
+        # Few windows are enough, and two numbers of them tell the batch apart.
+        fewer, more = (_forward(model, architecture, shape, precision, windows) for windows in _FEW)
+        groups = {block: _by_difference(fewer.kept[block], more.kept[block]) for block in fewer.kept}
+        inputs, counts = _by_difference(fewer.block_inputs, more.block_inputs), fewer
+    else:
+        groups = {block: _by_divisibility(sizes) for block, sizes in seen.kept.items()}
+        inputs, counts = _by_divisibility(seen.block_inputs), seen
+        groups[None] = groups.get(None, Kept()) + _workspaces(seen.recurrent)
+    kept = _recomputed(groups, inputs) if recompute else sum(groups.values(), Kept())
+    return _footprint(counts, kept)
+
+
+def _footprint(counts: _Pass, kept: Kept) -> Footprint:
+    sizes: Counter[int] = Counter()
+    for (a_window, _), times in kept.items():
+        if a_window:
+            sizes[a_window] += times
+    return Footprint(
+        parameters=counts.parameters,
+        largest_parameter=counts.largest_parameter,
+        kept=tuple(sorted(sizes.items())),
+        fixed_bytes=sum(fixed * times for (_, fixed), times in kept.items()),
+    )
+
+
+def _recomputed(groups: dict[int | None, Kept], inputs: Kept) -> Kept:
+    """Return what is kept when every block keeps its inputs alone, and the largest one has just been computed again."""
+    blocks = [kept for block, kept in groups.items() if block is not None]
+    largest = max(blocks, key=lambda kept: sum(size * n for (size, _), n in kept.items()), default=Kept())
+    return groups.get(None, Kept()) + inputs + largest
+
+
+def _by_divisibility(sizes: Sequence[int]) -> Kept:
+    return Counter((size // _WINDOWS, 0) if size % _WINDOWS == 0 else (0, size) for size in sizes)
+
+
+def _by_difference(fewer: Sequence[int], more: Sequence[int]) -> Kept:
+    few, many = _FEW
+    a_window = [(high - low) // (many - few) for low, high in zip(fewer, more, strict=True)]
+    return Counter((each, low - few * each) for low, each in zip(fewer, a_window, strict=True))
+
+
+def _forward(model: str, architecture: Architecture, shape: WindowShape, precision: str, windows: int) -> _Pass:
+    """Build the module, run it with the loss of the training, and note what autograd keeps."""
+    import torch
+    from torch import nn
+
+    network = FAMILIES[model].build(architecture, shape, _DROPOUT, 0).train()
+    trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    entries = [each.numel() * (2 if each.is_complex() else 1) for each in trained]
+    watch = _Watch(network, FAMILIES[model].blocks(network))
+    inputs = {
+        "insample_y": torch.zeros(windows, shape.window, shape.n_series),
+        "futr_exog": torch.zeros(windows, shape.n_features, shape.window + shape.horizon, shape.n_series),
+    }
+    targets = torch.zeros(windows, shape.n_series)
+    with (
+        torch.autocast("cpu", dtype=torch.bfloat16, enabled=precision == "bf16-mixed"),
+        torch.autograd.graph.saved_tensors_hooks(watch.keep, _as_it_is),
+    ):
+        nn.functional.binary_cross_entropy_with_logits(network(inputs)[:, -1], targets)
+    return _Pass(sum(entries), max(entries), watch.sizes(), watch.input_sizes(), watch.recurrent)
+
+
+def _workspaces(recurrent: "Sequence[tuple[nn.RNNBase, Tensor]]") -> Kept:
+    """Return what recurrent layers keep and hide: oneDNN's workspace, of which a fake layer says that it is empty.
+
+    Each layer alone, with its input, is run for real with few sequences; what fake ones show has been counted. Of TFT
+    it is a quarter of everything.
+    """
+    from torch._subclasses.fake_tensor import FakeTensorMode
+
+    hidden = Kept()
+    for layer, given in recurrent:
+        real = _by_difference(*(_kept_by_recurrent(layer, given, sequences) for sequences in _FEW))
+        with FakeTensorMode():
+            shown = _by_difference(*(_kept_by_recurrent(layer, given, sequences) for sequences in _FEW))
+        a_sequence = sum(size * n for (size, _), n in real.items()) - sum(size * n for (size, _), n in shown.items())
+        hidden[a_sequence * given.shape[0 if layer.batch_first else 1] // _WINDOWS, 0] += 1
+    return hidden
+
+
+def _kept_by_recurrent(layer: "nn.RNNBase", given: "Tensor", sequences: int) -> list[int]:
+    import torch
+
+    sizes = list(given.shape)
+    sizes[0 if layer.batch_first else 1] = sequences
+    kind: Callable[..., nn.RNNBase] = type(layer)
+    alike = kind(layer.input_size, layer.hidden_size, layer.num_layers, batch_first=layer.batch_first)
+    watch = _Watch(alike, [])
+    with torch.autograd.graph.saved_tensors_hooks(watch.keep, _as_it_is):
+        alike(torch.zeros(sizes, requires_grad=True))
+    return watch.sizes()[None]
+
+
+def _as_it_is(tensor: "Tensor") -> "Tensor":
+    return tensor
+
+
+class _Watch:
+    """Notes the tensors that autograd keeps, and the inputs of the blocks."""
+
+    def __init__(self, network: "nn.Module", blocks: "Sequence[nn.Module]") -> None:
+        self._own = {parameter.untyped_storage()._cdata for parameter in network.parameters()}
+        # The tensors are held so that no address is given out twice.
+        self._kept: dict[int, tuple[int | None, Tensor]] = {}
+        self._inputs: dict[int, Tensor] = {}
+        self._block: int | None = None
+        self.recurrent: list[tuple[nn.RNNBase, Tensor]] = []
+        for module in network.modules():
+            if hasattr(module, "all_weights") and module is not network:
+                module.register_forward_pre_hook(self._meeting)
+        for number, block in enumerate(blocks):
+            block.register_forward_pre_hook(self._entering(number), with_kwargs=True)
+            block.register_forward_hook(self._leaving)
+
+    def keep(self, tensor: "Tensor") -> "Tensor":
+        """Take a tensor that autograd is about to keep."""
+        address = tensor.untyped_storage()._cdata
+        if address not in self._own:
+            self._kept.setdefault(address, (self._block, tensor))
+        return tensor
+
+    def sizes(self) -> dict[int | None, list[int]]:
+        """Return the bytes of the tensors that were kept, by block."""
+        found: dict[int | None, list[int]] = {}
+        for block, tensor in self._kept.values():
+            found.setdefault(block, []).append(tensor.untyped_storage().nbytes())
+        return found
+
+    def input_sizes(self) -> list[int]:
+        """Return the bytes of the inputs of blocks that nothing outside of them keeps."""
+        outside = {address for address, (block, _) in self._kept.items() if block is None}
+        return [t.untyped_storage().nbytes() for address, t in self._inputs.items() if address not in outside]
+
+    def _meeting(self, module: Any, args: Any) -> None:  # noqa: ANN401  a hook
+        self.recurrent.append((module, args[0]))
+
+    def _entering(self, number: int) -> Any:  # noqa: ANN401  a hook
+        from torch.utils._pytree import tree_leaves
+
+        def hook(_module: object, args: object, kwargs: object) -> None:
+            self._block = number
+            for value in tree_leaves((args, kwargs)):
+                if hasattr(value, "untyped_storage"):
+                    self._inputs[value.untyped_storage()._cdata] = value
+
+        return hook
+
+    def _leaving(self, *_: object) -> None:
+        self._block = None
