@@ -15,7 +15,7 @@ name: {name}
 data: {{example: indices, tier: a20}}
 budgets: [750k]
 trials: 2
-training: {{max_steps: 3, effective_batch: 64, check_every: 3}}
+training: {{max_steps: 3, effective_batch: 64, micro_batch: 64, check_every: 3}}
 """
 HUNGRY = """
 name: hungry
