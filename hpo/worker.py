@@ -21,6 +21,7 @@ from hpo.claims import Claim, Claims
 from hpo.control import Control
 from hpo.errors import StorageError
 from hpo.fork_server import Channel, ForkFailedError, call
+from hpo.memory_room import MemoryRoom, Reservation
 from hpo.presence import is_dead, this_worker
 from hpo.pulse import Pulse
 from hpo.records import Cause, OpenWork, Outcome, StudyState, TrialRecord, WorkerRecord
@@ -29,6 +30,7 @@ from hpo.stopping import Patience, StopSignals
 from hpo.storage import LockGivenUpError, Storage, database_away, open_storage
 from hpo.strategies import warm_up
 from hpo.trial import TrialLimits, TrialProcess
+from hpo.trial_room import needed_by, usable_here
 from hpo.vitals import process_memory, read_vitals
 from hpo.worker_log import log_to
 
@@ -43,6 +45,8 @@ _NOT_NOW: tuple[type[Exception], ...] = (*_DATABASE_AWAY, LockGivenUpError)
 
 # How soon a worker that waits for its trial notices that it should stop, in seconds.
 _LOOK_SECONDS = 0.2
+# How often a trial that waits for memory looks whether there is room, in seconds.
+_ROOM_SECONDS = 1.0
 # A study that this machine cannot work on is looked at again after so many seconds.
 _UNREADY_SECONDS = 600.0
 # Of how many trials a worker remembers what memory it had afterwards.
@@ -270,6 +274,29 @@ class Worker:
             return True
 
     def _train(self, claim: Claim, claims: Claims) -> Outcome:
+        """Wait until the machine has room for the trial, and run it."""
+        reservation = self._reserve(claim)
+        if reservation is None:
+            return Outcome(Cause.INTERRUPTED, message="it was waiting for memory when its worker had to go")
+        try:
+            return self._run_process(claim, claims)
+        finally:
+            reservation.release()
+
+    def _reserve(self, claim: Claim) -> Reservation | None:
+        """Return the memory of a trial, when there is room for it; None when this worker has to go before that."""
+        room, wanted, began = MemoryRoom(self._settings.home), needed_by(claim), time.monotonic()
+        said = False
+        while (reservation := room.reserve(wanted, usable_here)) is None:
+            if not said:
+                _LOG.info("trial %d waits for %.1f GiB of memory", claim.trial.number, wanted.ram / 2**30)
+                said = True
+            if self._stop.leave.is_set() or self._reason_to_kill(None, began):
+                return None
+            self._stop.leave.wait(_ROOM_SECONDS)
+        return reservation
+
+    def _run_process(self, claim: Claim, claims: Claims) -> Outcome:
         home, objective = self._settings.home, claims.declaration.objective
         began, number = time.monotonic(), claim.trial.number
         try:
