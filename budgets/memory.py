@@ -163,7 +163,8 @@ def estimate_memory(
         raise BudgetError(f"a step has parts of 1 window or more, not {given}: correct it")
     weights = 4 * footprint.parameters
     activations = footprint.activations(micro_batch)
-    drawn = accumulation * footprint.largest(micro_batch) if accumulation > 1 else 0
+    # One byte a value of four.
+    drawn = accumulation * footprint.largest(micro_batch) // 4 if accumulation > 1 else 0
     updating = ADAMW_COPIES * 4 * footprint.largest_parameter
     return MemoryEstimate(
         weights=weights,

@@ -59,8 +59,7 @@ def final_state(cause: Cause | None) -> TrialState:
     """Return the state of a trial that ended so for good."""
     if cause is None:
         return TrialState.COMPLETE
-    # What can't be made to fit is infeasible: the sampler learns from pruned trials, and never sees failed ones.
-    return TrialState.PRUNED if cause in {Cause.PRUNED, Cause.OUT_OF_MEMORY} else TrialState.FAILED
+    return TrialState.PRUNED if cause is Cause.PRUNED else TrialState.FAILED
 
 
 def judgement(cause: Cause | None) -> dict[str, Any]:

@@ -53,8 +53,8 @@ def _models(found: Preflight) -> Table:
 
 
 def _limits(found: Preflight) -> str:
-    machine, hours = found.machine, found.study.hours
-    limit = f"a trial may take {machine.limit_mb:,.0f} MiB ({machine.limit_is})" if machine else ""
+    allowance, hours = found.allowance, found.study.hours
+    limit = f"a trial may take {allowance.limit_mb:,.0f} MiB ({allowance.limit_is})"
     cost = "" if hours is None else f"; the whole search takes {duration(hours)} or more here"
     return limit + cost
 

@@ -236,7 +236,8 @@ class Claims:
 
     def _fresh_proposal(self, records: Sequence[TrialRecord], slot: int) -> dict[str, Any]:
         known = [*self._history, *records]
-        seen = {record.key for record in known if record.state in {TrialState.COMPLETE, TrialState.PRUNED}}
+        judged = {TrialState.COMPLETE, TrialState.PRUNED}
+        seen = {record.key for record in known if record.state in judged or record.is_infeasible}
         params: dict[str, Any] = {}
         for draw in range(_PROPOSALS):
             seed = (self.spec.seed * 1_000_003 + slot * _PROPOSALS + draw) % 2**32

@@ -19,7 +19,7 @@ from hpo.monitor import Status
 from hpo.output import count
 from hpo.phase1 import check_same_data, check_stored, ensure_study
 from hpo.phase2 import Phase2Options, Phase2Plan, plan_phase2
-from hpo.preflight import look_before_preparing, look_when_prepared
+from hpo.preflight import allowance_of, look_before_preparing, look_when_prepared
 from hpo.presence import this_host
 from hpo.records import StudyRecord, StudyState, TrialRecord
 from hpo.run_view import RunView
@@ -31,6 +31,7 @@ from hpo.study_rows import forced_row, supplement_row
 from hpo.trial_sizes import searches_of
 from hpo.worker import ServerGoneError, WorkerOptions, run_worker
 from studies.declaration import Prepared, declare
+from studies.memory import fit_micro_batches
 from studies.spaces import describe
 from studies.spec import Spec
 
@@ -82,8 +83,11 @@ def run(spec: Spec, settings: Settings, storage_url: str | None, workers: int | 
     with _server_for([spec], view) as server:
         with view.working("reading the data"):
             prepared = _prepare(server, spec, settings, dry=False)
-            start = call(server.address, "hpo.trial_memory:measure_start")
-        found += look_when_prepared(spec, prepared, settings, start, found)
+        if workers != 0:
+            # A study that is only made here may be for larger machines.
+            allowance = allowance_of(settings, server, workers)
+            prepared, more = look_when_prepared(spec, prepared, allowance, found)
+            found += more
         for notice in (*prepared.notices, *(f"{each.message} [{each.rule}]" for each in found)):
             view.notice(notice)
         with open_service(settings, storage_url) as service:
@@ -119,7 +123,7 @@ def supplement(
         # To refuse before anything heavy is loaded.
         specs = [spec for spec, _ in plan_phase2(service.control, parent, options).studies]
         with _server_for(specs, view) as server:
-            planned, made = _make_supplements(service, server, parent, options, view)
+            planned, made = _make_supplements(service, server, parent, options, workers, view)
             rows = [supplement_row(service.control, spec, history) for spec, history in planned.studies]
             show(planned, rows)
             return _work_on(service, server, made, workers, storage_url, view)
@@ -135,7 +139,12 @@ def let_end(name: str, settings: Settings, storage_url: str | None, view: RunVie
 
 
 def _make_supplements(
-    service: Service, server: ForkServer, parent: StudyRecord, options: Phase2Options, view: RunView
+    service: Service,
+    server: ForkServer,
+    parent: StudyRecord,
+    options: Phase2Options,
+    workers: int | None,
+    view: RunView,
 ) -> tuple[Phase2Plan, list[StudyRecord]]:
     """Plan and make the studies of Phase 2 under a lock: the second of two callers finds what the first has made."""
     with (
@@ -147,6 +156,10 @@ def _make_supplements(
         prepared = [_prepare(server, spec, service.settings, dry=False) for spec, _ in planned.studies]
         for each in prepared:
             check_same_data(parent, each)
+        if workers != 0:
+            allowance = allowance_of(service.settings, server, workers)
+            specs = [spec for spec, _ in planned.studies]
+            prepared = [fit_micro_batches(*each, allowance.holds) for each in zip(specs, prepared, strict=True)]
         made = [
             ensure_study(service.storage, spec, each, history)
             for (spec, history), each in zip(planned.studies, prepared, strict=True)

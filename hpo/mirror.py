@@ -91,7 +91,9 @@ class Mirror:
             if frozen.state is OptunaState.WAITING:
                 # It got the score of the trial that it should have repeated: Optuna ends what runs.
                 self._storage.set_trial_state_values(trial_id, OptunaState.RUNNING)
-            self._study.tell(trial.number, trial.score, _STATES[trial.state], skip_if_finished=True)
+            # Told as failed, no sampler of Optuna would ever see it.
+            state = OptunaState.PRUNED if trial.is_infeasible else _STATES[trial.state]
+            self._study.tell(trial.number, trial.score, state, skip_if_finished=True)
 
     def note(self, text: str) -> None:
         """Put a text in Markdown on the study's page of the dashboard."""

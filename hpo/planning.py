@@ -8,11 +8,13 @@ from hpo.control import Control
 from hpo.fleet_plan import FleetPlan, plan_fleet
 from hpo.fork_server import ForkServer, call
 from hpo.machine import own_processes, read_machine
+from hpo.preflight import allowance_of
 from hpo.presence import is_dead, this_host
 from hpo.service import Service, is_untouched, open_existing
 from hpo.settings import Settings
 from hpo.trial_sizes import Search, searches_of
 from studies.declaration import Prepared, declare
+from studies.memory import fit_micro_batches
 from studies.spec import Spec
 
 _MIB = 2**20
@@ -29,27 +31,28 @@ def plan(settings: Settings, storage_url: str | None, names: Sequence[str], work
     own = own_processes()
     machine = read_machine(own=own)
     if not names and is_untouched(settings, storage_url):
-        return plan_fleet(machine, [_default_search()], workers=workers)
+        return plan_fleet(machine, [_default_search(settings)], workers=workers)
     with open_existing(settings, storage_url, names[0] if names else None) as service:
         studies = [service.find(name) for name in names or service.control.open_studies()]
         searches = searches_of(service.control, studies)
         on_cards = _on_cards(service, settings.lost_after_seconds)
     return plan_fleet(
         machine,
-        searches or [_default_search()],
+        searches or [_default_search(settings)],
         workers=workers,
         card_bytes=on_cards,
         at_work=len(own),
     )
 
 
-def _default_search() -> Search:
+def _default_search(settings: Settings) -> Search:
     """Return a study of all budgets, with its models counted as they are before one is made; nothing is written."""
     spec = Spec(name="default-budgets")
     declaration = declare(spec)
     with ForkServer(declaration.preload) as server:
         server.wait_until_ready()
         prepared: Prepared = call(server.address, "hpo.trial:prepare", declaration.preparation, spec, None)
+        prepared = fit_micro_batches(spec, prepared, allowance_of(settings, server).holds)
     return Search(spec, asdict(prepared), spec.trials)
 
 

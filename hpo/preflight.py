@@ -4,22 +4,22 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import psutil
-
 from budgets.errors import InputError
 from budgets.memory import MIB
+from budgets.placement import HEAD_ROOM, usable_card, usable_ram
 from hpo.cost import least_cost
 from hpo.errors import PreflightError
 from hpo.fork_server import ForkServer, call
-from hpo.machine import read_cards
+from hpo.machine import own_processes, read_machine
 from hpo.service import open_existing
 from hpo.settings import Settings
 from studies.declaration import Derived, Prepared, architecture_values, declare, derive
+from studies.memory import fit_micro_batches
 from studies.preflight import (
+    Allowance,
     Change,
     Finding,
     Level,
-    Machine,
     Model,
     Resolved,
     check,
@@ -31,9 +31,6 @@ from studies.preflight.resolved import Known
 from studies.reading import read_spec
 from studies.spec import Spec
 
-# Of a machine's memory, or a card's: the rest is for everything else, and for what no estimate knows.
-_HEAD_ROOM = 0.8
-
 
 @dataclass(frozen=True)
 class Preflight:
@@ -42,14 +39,14 @@ class Preflight:
     Attributes:
         study: with every value explicit.
         findings: errors first.
-        machine: what a trial may have here; None where that was not looked at.
+        allowance: what one trial may have here.
         baseline: what it was compared with.
         changes: what differs from that.
     """
 
     study: Resolved
     findings: tuple[Finding, ...]
-    machine: Machine | None = None
+    allowance: Allowance
     baseline: Resolved | None = None
     changes: tuple[Change, ...] = ()
 
@@ -62,10 +59,9 @@ class Preflight:
         return bool(self.of(Level.ERROR)) or (strict and bool(self.of(Level.WARNING)))
 
     def memory_mb(self, model: Model) -> float | None:
-        """Return the resident size of a trial of this model at its peak, in MiB; None where it is unknown."""
-        estimate = model.memory(model.plan.micro, self.study.data_bytes)
-        start = self.machine.start_mb if self.machine else 0.0
-        return None if estimate is None else round(start + estimate.total / MIB, 1)
+        """Return what a trial of this model needs of the allowance, in MiB; None where it is unknown."""
+        estimate = model.memory(model.plan, self.study.data_bytes)
+        return None if estimate is None else round(self.allowance.needed_mb(estimate), 1)
 
     def as_json(self, *, strict: bool) -> dict[str, Any]:
         """Return the object that `hpo check --json` prints."""
@@ -80,7 +76,7 @@ class Preflight:
             "changes": [change.as_json() for change in self.changes],
             "metric": self.study.metric,
             "models": [{**model.as_json(), "memory_mb": self.memory_mb(model)} for model in self.study.models],
-            "memory_limit_mb": round(self.machine.limit_mb) if self.machine else None,
+            "memory_limit_mb": round(self.allowance.limit_mb),
             "least_hours": self.study.hours,
             "values": dict(self.study.values),
         }
@@ -102,14 +98,14 @@ def examine(spec: Spec, settings: Settings, storage_url: str | None, baseline: s
     modules = [module for each in (spec, *([other.spec] if other else ())) for module in declare(each).preload]
     with ForkServer(tuple(dict.fromkeys(modules))) as server:
         server.wait_until_ready()
-        known, refused = _known(server, spec)
+        allowance = allowance_of(settings, server)
+        known, refused = _known(server, spec, allowance)
         study = resolve(spec, known)
-        compared = None if other is None else _resolved(server, other)
-        machine = machine_of(settings, call(server.address, "hpo.trial_memory:measure_start"))
+        compared = None if other is None else _resolved(server, other, allowance)
     changes, differences = compare_with_baseline(study, compared) if compared else ((), ())
-    findings = (*refused, *differences, *check(study, machine))
+    findings = (*refused, *differences, *check(study, allowance))
     ordered = tuple(sorted(findings, key=lambda finding: list(Level).index(finding.level)))
-    return Preflight(study, ordered, machine, compared, changes)
+    return Preflight(study, ordered, allowance, compared, changes)
 
 
 def look_before_preparing(spec: Spec) -> tuple[Finding, ...]:
@@ -122,29 +118,36 @@ def look_before_preparing(spec: Spec) -> tuple[Finding, ...]:
 
 
 def look_when_prepared(
-    spec: Spec, prepared: Prepared, settings: Settings, start_mb: float, earlier: Sequence[Finding]
-) -> tuple[Finding, ...]:
-    """Apply all rules; return what was not found earlier.
+    spec: Spec, prepared: Prepared, allowance: Allowance, earlier: Sequence[Finding]
+) -> tuple[Prepared, tuple[Finding, ...]]:
+    """Choose micro-batches that fit, and apply all rules; return what was not found earlier.
 
     Raises:
         PreflightError: one of them finds an error.
     """
-    study = resolve(spec, Known(prepared.derived, prepared.sizes))
+    fitted = fit_micro_batches(spec, prepared, allowance.holds)
     seen = {(finding.rule, finding.value) for finding in earlier}
-    found = _passed(spec, check(study, machine_of(settings, start_mb)))
-    return tuple(finding for finding in found if (finding.rule, finding.value) not in seen)
+    found = _passed(spec, check(resolve(spec, Known(fitted.derived, fitted.sizes)), allowance))
+    return fitted, tuple(finding for finding in found if (finding.rule, finding.value) not in seen)
 
 
-def machine_of(settings: Settings, start_mb: float) -> Machine:
-    """Return what a trial may have on this machine."""
+def allowance_of(settings: Settings, server: ForkServer, workers: int | None = None) -> Allowance:
+    """Return what one trial may have on this machine.
+
+    Args:
+        settings: of this machine.
+        server: that trials come from.
+        workers: that share the memory; None: as many as will fit.
+    """
+    start = call(server.address, "hpo.trial_memory:measure_start")
     if settings.trial_memory_mb is not None:
-        return Machine(settings.trial_memory_mb, "HPO_TRIAL_MEMORY_MB", start_mb)
-    cards = read_cards()
-    if cards:
-        smallest = min(card.total_mb for card in cards)
-        return Machine(_HEAD_ROOM * smallest, f"{_HEAD_ROOM:.0%} of the smallest GPU's", 0.0)
-    total = psutil.virtual_memory().total / 2**20
-    return Machine(_HEAD_ROOM * total, f"{_HEAD_ROOM:.0%} of this machine's", start_mb)
+        return Allowance(settings.trial_memory_mb, "HPO_TRIAL_MEMORY_MB", start)
+    machine, among = read_machine(own=own_processes()), max(1, workers or 1)
+    share = f"{HEAD_ROOM:.0%}" + (f" / {among} workers" if among > 1 else "")
+    if machine.cards:
+        smallest = min(map(usable_card, machine.cards))
+        return Allowance(smallest / MIB / among, f"{share} of the smallest GPU", on_card=True)
+    return Allowance(start + usable_ram(machine) / MIB / among, f"{share} of the RAM that is free", start)
 
 
 def _passed(spec: Spec, findings: Sequence[Finding]) -> tuple[Finding, ...]:
@@ -187,13 +190,13 @@ def _baseline(name: str, settings: Settings, storage_url: str | None) -> _Baseli
     return _Baseline(Spec.model_validate(found.spec), derived, trial.number, values)
 
 
-def _resolved(server: ForkServer, baseline: _Baseline) -> Resolved:
+def _resolved(server: ForkServer, baseline: _Baseline, allowance: Allowance) -> Resolved:
     if baseline.derived is None:
-        return resolve(baseline.spec, _known(server, baseline.spec)[0])
+        return resolve(baseline.spec, _known(server, baseline.spec, allowance)[0])
     return resolve_trial(baseline.spec, Known(baseline.derived), baseline.number, baseline.values)
 
 
-def _known(server: ForkServer, spec: Spec) -> tuple[Known, tuple[Finding, ...]]:
+def _known(server: ForkServer, spec: Spec, allowance: Allowance) -> tuple[Known, tuple[Finding, ...]]:
     """Return what the preparation finds out, or what it refuses; the rest is then looked at without the data."""
     try:
         prepared: Prepared = call(server.address, "hpo.trial:prepare", declare(spec).preparation, spec, None)
@@ -201,6 +204,7 @@ def _known(server: ForkServer, spec: Spec) -> tuple[Known, tuple[Finding, ...]]:
         rule, _, remedy = str(error).rpartition(": ")
         refused = Finding("data", Level.ERROR, "the data and the objective can be used", rule, remedy)
         return Known(architecture_values(spec)), (refused,)
+    prepared = fit_micro_batches(spec, prepared, allowance.holds)
     speed = call(server.address, "studies.cost:measure_speed") if spec.uses_prices else None
     cost = least_cost(spec, prepared, speed)
     return Known(prepared.derived, prepared.sizes, cost["least_hours"] if cost else None), ()

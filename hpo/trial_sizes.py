@@ -5,12 +5,13 @@ from dataclasses import asdict, dataclass, replace
 from statistics import median
 from typing import Any
 
-from budgets import BatchPlan
+from budgets import STYLES
 from budgets.memory import CARD_HOST_BYTES, MIB, Calibration, MemoryEstimate, Peak
 from budgets.placement import Demand
 from hpo.control import Control
 from hpo.records import StudyRecord, TrialRecord, TrialState
 from studies.batches import batch_plan
+from studies.declaration import Derived, derive
 from studies.memory import measured_peaks, stored_estimate
 from studies.spec import Spec
 
@@ -35,13 +36,16 @@ class Search:
     left: int
     trials: Sequence[TrialRecord] = ()
 
-    @property
-    def batch(self) -> BatchPlan:
-        """Of a trial at the largest effective batch that is searched."""
-        largest = self.spec.training.effective_batch
-        if self.spec.supplementary is not None:
-            largest = max(self.spec.ranges.effective_batch)
-        return batch_plan({"effective_batch": largest}, self.spec.training)
+    def models(self, budget: str) -> list[dict[str, Any]]:
+        """Return the values of every model of a budget at the largest effective batch that is searched."""
+        rules = tuple(Derived(**rule) for rule in self.prepared.get("derived", ()))
+        if self.spec.supplementary is None:
+            chosen: list[dict[str, Any]] = [{"budget": budget, "style": style} for style in STYLES]
+        else:
+            (low, high), largest = self.spec.ranges.n_heads, max(self.spec.ranges.effective_batch).bit_length() - 1
+            powers = range(low.bit_length() - 1, high.bit_length())
+            chosen = [{"n_heads_log2": power, "effective_batch_log2": largest} for power in powers]
+        return [values for each in chosen if "shape" in (values := derive(each, rules))]
 
     @property
     def ended(self) -> list[TrialRecord]:
@@ -126,11 +130,11 @@ def peaks_of(searches: Sequence[Search]) -> list[Peak]:
 def _sizes_of(search: Search, calibration: Calibration) -> Iterator[TrialSize]:
     core_seconds = _core_seconds(search)
     for budget in search.spec.budgets:
-        estimate = _estimate(search, budget, calibration)
+        micro_batch, estimate = _hungriest(search, budget, calibration)
         ram = _uncounted(search, budget) if estimate is None else estimate.total
         demand = Demand(budget, search.open_trials(budget), ram, core_seconds=core_seconds.get(budget))
         ended = sum(_of(trial, budget) for trial in search.ended)
-        yield TrialSize(demand, search.batch.micro, estimate, ended)
+        yield TrialSize(demand, micro_batch, estimate, ended)
 
 
 def _moved_to_card(size: TrialSize, search: Search, measured: int | None) -> TrialSize:
@@ -154,19 +158,15 @@ def _both(one: TrialSize, other: TrialSize) -> TrialSize:
     return replace(hungry, demand=demand, ended=one.ended + other.ended)
 
 
-def _estimate(search: Search, budget: str, calibration: Calibration) -> MemoryEstimate | None:
-    """Return the memory of the hungriest trial of a budget; None where its models were never counted."""
-    sizes, shapes = search.prepared.get("sizes", {}), _shapes(search, budget)
-    found = [stored_estimate(sizes, shape, search.batch, calibration.process_bytes) for shape in shapes]
-    return max((each for each in found if each is not None), key=lambda each: each.total, default=None)
-
-
-def _shapes(search: Search, budget: str) -> list[dict[str, Any]]:
-    """Return the derived values of the architectures of a budget; Phase 2 has one, with several numbers of heads."""
-    rules = [rule for rule in search.prepared.get("derived", ()) if rule["when"].get("budget", budget) == budget]
-    values = [dict(rule["values"]) for rule in rules]
-    heads = [each for each in values if "n_heads" in each and "d_model" not in each]
-    return [{**shape, **more} for shape in values if "d_model" in shape for more in heads or [{}]]
+def _hungriest(search: Search, budget: str, calibration: Calibration) -> tuple[int, MemoryEstimate | None]:
+    """Return micro-batch and memory of the hungriest trial of a budget; None where its models were never counted."""
+    sizes, training, found = search.prepared.get("sizes", {}), search.spec.training, []
+    for values in search.models(budget):
+        plan = batch_plan(values, training)
+        estimate = stored_estimate(sizes, values, plan, calibration.process_bytes)
+        if estimate is not None:
+            found.append((plan.micro, estimate))
+    return max(found, key=lambda each: each[1].total, default=(batch_plan({}, training).micro, None))
 
 
 def _uncounted(search: Search, budget: str) -> int:

@@ -51,21 +51,22 @@ class WholeBatchDropout(nn.Module):
     def forward(self, values: Tensor) -> Tensor:
         """Return the values with a share of p set to zero, and the others scaled up."""
         parts, part = self._randomness.parts, self._randomness.part
-        if parts == 1 or not self.training or self.p == 0:
+        if not self.training or self.p == 0 or (parts == 1 and values.device.type == "cpu"):
             return nn.functional.dropout(values, self.p, self.training)
         rows = values.shape[0]
-        # Drawn and divided as torch does it, so that the masks are those of one part.
+        # On a CPU these are the numbers that torch's dropout draws; elsewhere its fused one draws others, so that one
+        # part has to be drawn here too. One byte a value: the mask of the whole batch is the largest tensor of a pass.
         whole = _empty_of_whole(values, parts).bernoulli_(1 - self.p)
         # A copy, so that the mask of the whole batch is not kept for the backward pass.
-        return values * whole[part * rows : (part + 1) * rows].div(1 - self.p)
+        return values * whole[part * rows : (part + 1) * rows].to(values.dtype).div(1 - self.p)
 
 
 def _empty_of_whole(values: Tensor, parts: int) -> Tensor:
-    """Return an empty tensor of so many times the rows, laid out as the values are: numbers are drawn in that order."""
+    """Return an empty mask of so many times the rows, laid out as the values are: numbers are drawn in that order."""
     strides = values.stride()
     order = sorted(range(values.dim()), key=lambda axis: -strides[axis])
     shape = [values.shape[axis] * (parts if axis == 0 else 1) for axis in order]
-    return values.new_empty(shape).permute([order.index(axis) for axis in range(values.dim())])
+    return values.new_empty(shape, dtype=torch.bool).permute([order.index(axis) for axis in range(values.dim())])
 
 
 def use_whole_batch_dropout(network: nn.Module, randomness: StepRandomness) -> None:

@@ -3,12 +3,14 @@
 Whoever plans afterwards, a fleet or a worker, needs no torch.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
 from budgets import STYLES, Architecture, BatchPlan
 from budgets.memory import MIB, PROCESS_BYTES, Footprint, MemoryEstimate, Peak, estimate_memory
+from studies.batches import batch_plan, batch_values
+from studies.declaration import Derived, Prepared, derive
 from studies.families import WindowShape
 from studies.spec import Spec
 
@@ -92,6 +94,45 @@ def stored_estimate(
         data_bytes=int(sizes.get("data_bytes", 0)),
         process_bytes=process_bytes,
     )
+
+
+def fit_micro_batches(spec: Spec, prepared: Prepared, fits: Callable[[MemoryEstimate], bool]) -> Prepared:
+    """Return what is known of a study with the largest micro-batches that fit, where its specification names none.
+
+    The effective batch stays, and so do the results. What fits with no micro-batch gets one of a single window.
+
+    Args:
+        spec: of the study.
+        prepared: with the footprints of its models.
+        fits: whether a machine has so much for one trial.
+    """
+    if spec.training.micro_batch is not None or "footprints" not in prepared.sizes:
+        return prepared
+    fitted = []
+    for when in _batches_of(spec):
+        values = derive(when, prepared.derived)
+        plan = _fitting(prepared.sizes, values, batch_plan(values, spec.training), fits)
+        if plan.micro != values["micro_batch"]:
+            fitted.append(Derived(when, batch_values(plan)))
+    return replace(prepared, derived=(*prepared.derived, *fitted))
+
+
+def _batches_of(spec: Spec) -> list[dict[str, Any]]:
+    """Return the parameters that decide on the batch and the model, each choice of them."""
+    if spec.supplementary is None:
+        return [{"budget": budget, "style": style} for budget in spec.budgets for style in STYLES]
+    low, high = spec.ranges.effective_batch
+    return [{"effective_batch_log2": power} for power in range(low.bit_length() - 1, high.bit_length())]
+
+
+def _fitting(
+    sizes: Mapping[str, Any], values: Mapping[str, Any], plan: BatchPlan, fits: Callable[[MemoryEstimate], bool]
+) -> BatchPlan:
+    estimate = stored_estimate(sizes, values, plan)
+    smaller = plan.halved()
+    if estimate is None or fits(estimate) or smaller is None:
+        return plan
+    return _fitting(sizes, values, smaller, fits)
 
 
 def measured_peaks(sizes: Mapping[str, Any], finished: Sequence[Mapping[str, Any]]) -> list[Peak]:

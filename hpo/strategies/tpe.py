@@ -33,7 +33,7 @@ def propose_tpe(
     """Return the parameters of the next trial.
 
     Args:
-        records: all trials of the study; failed and replaced ones are not learnt from.
+        records: all trials of the study; failed and replaced ones are not learnt from, unless they are infeasible.
         space: the distributions, equal for all trials.
         direction: maximize or minimize.
         seed: equal records and seed give equal proposals.
@@ -53,12 +53,14 @@ def in_memory_study(
 
 def _learnt_from(record: TrialRecord, space: Mapping[str, BaseDistribution]) -> bool:
     # A trial without one of the parameters would drop that parameter from the joint model for good.
-    return record.state in _STATES and record.params.keys() == space.keys()
+    return (record.state in _STATES or record.is_infeasible) and record.params.keys() == space.keys()
 
 
 def _frozen(record: TrialRecord, space: Mapping[str, BaseDistribution]) -> FrozenTrial:
+    # Optuna's samplers never see a failed trial, and one that is pruned without a value they count as the worst.
+    state = OptunaState.PRUNED if record.is_infeasible else _STATES[record.state]
     frozen = optuna.trial.create_trial(
-        state=_STATES[record.state], value=record.score, params=dict(record.params), distributions=dict(space)
+        state=state, value=record.score, params=dict(record.params), distributions=dict(space)
     )
     if record.is_infeasible:
         frozen.set_constraint(*INFEASIBLE)

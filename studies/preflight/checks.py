@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from budgets import MetricKind, format_budget, metric_kind, plan_batch
-from budgets.memory import MIB
+from budgets.memory import MIB, MemoryEstimate
 from studies.preflight.findings import Finding, Level
 from studies.preflight.learning_rates import FAR, OUT_OF_REACH, how_far, suggested_learning_rate
 from studies.preflight.resolved import Model, Resolved
@@ -15,21 +15,31 @@ _WEEK_HOURS = 7 * 24.0
 
 
 @dataclass(frozen=True)
-class Machine:
-    """What a trial may have here.
+class Allowance:
+    """What one trial may have here.
 
     Attributes:
         limit_mb: of resident memory, or of a card's, in MiB.
         limit_is: where the limit comes from, in words.
         start_mb: what the process of a trial begins with, in MiB.
+        on_card: whether the limit is that of a card.
     """
 
     limit_mb: float
     limit_is: str
     start_mb: float = 0.0
+    on_card: bool = False
+
+    def needed_mb(self, estimate: MemoryEstimate) -> float:
+        """Return what a trial needs of it."""
+        return estimate.on_card / MIB if self.on_card else self.start_mb + estimate.total / MIB
+
+    def holds(self, estimate: MemoryEstimate) -> bool:
+        """Return whether a trial fits."""
+        return self.needed_mb(estimate) <= self.limit_mb
 
 
-def check(study: Resolved, machine: Machine | None = None) -> tuple[Finding, ...]:
+def check(study: Resolved, allowance: Allowance | None = None) -> tuple[Finding, ...]:
     """Return what the rules have to say about a study, errors first."""
     found = [
         *_loss(study),
@@ -37,7 +47,7 @@ def check(study: Resolved, machine: Machine | None = None) -> tuple[Finding, ...
         *_batch(study, study.largest),
         *_accumulation(study),
         *(finding for model in study.models for finding in _learning_rate(model)),
-        *(finding for model in study.models for finding in _memory(study, model, machine)),
+        *(finding for model in study.models for finding in _memory(study, model, allowance)),
         *_hours(study),
     ]
     return tuple(sorted(_once(found), key=lambda finding: list(Level).index(finding.level)))
@@ -101,16 +111,15 @@ def _rounded(model: Model) -> int:
     return round(float(f"{model.parameters:.2g}"))
 
 
-def _memory(study: Resolved, model: Model, machine: Machine | None) -> Iterator[Finding]:
-    whole = model.memory(model.plan.micro, study.data_bytes)
-    if machine is None or whole is None:
+def _memory(study: Resolved, model: Model, allowance: Allowance | None) -> Iterator[Finding]:
+    whole = model.memory(model.plan, study.data_bytes)
+    if allowance is None or whole is None:
         return
-    says = f"{model.name} fits {machine.limit_mb:,.0f} MiB ({machine.limit_is})"
-    needed = machine.start_mb + whole.total / MIB
-    if needed <= machine.limit_mb:
+    says = f"{model.name} fits {allowance.limit_mb:,.0f} MiB ({allowance.limit_is})"
+    if allowance.holds(whole):
         return
-    fitting = _fitting_micro_batch(study, model, machine)
-    value = f"{needed:,.0f} MiB at a micro-batch of {model.plan.micro}"
+    fitting = _fitting_micro_batch(study, model, allowance)
+    value = f"{allowance.needed_mb(whole):,.0f} MiB at a micro-batch of {model.plan.micro}"
     if fitting is None:
         remedy = "take a smaller budget, gradient_checkpointing, a shorter window or another machine"
         yield Finding("memory", Level.ERROR, says, f"{value}, and not at one of 1 either", remedy)
@@ -119,12 +128,11 @@ def _memory(study: Resolved, model: Model, machine: Machine | None) -> Iterator[
         yield Finding("memory", Level.WARNING, says, value, remedy)
 
 
-def _fitting_micro_batch(study: Resolved, model: Model, machine: Machine) -> int | None:
+def _fitting_micro_batch(study: Resolved, model: Model, allowance: Allowance) -> int | None:
     plan = model.plan.halved()
     while plan is not None:
-        estimate = model.memory(plan.micro, study.data_bytes)
-        assert estimate is not None
-        if machine.start_mb + estimate.total / MIB <= machine.limit_mb:
+        estimate = model.memory(plan, study.data_bytes)
+        if estimate is not None and allowance.holds(estimate):
             return plan.micro
         plan = plan.halved()
     return None

@@ -44,11 +44,11 @@ class Model:
     default_rates: tuple[float, ...] = ()
     footprint: Footprint | None = None
 
-    def memory(self, micro_batch: int, data_bytes: int) -> MemoryEstimate | None:
-        """Return what a trial takes beyond its process at the start."""
+    def memory(self, plan: BatchPlan, data_bytes: int) -> MemoryEstimate | None:
+        """Return what a trial takes with this batch beyond its process at the start."""
         if self.footprint is None:
             return None
-        return estimate_memory(self.footprint, micro_batch, data_bytes=data_bytes)
+        return estimate_memory(self.footprint, plan.micro, accumulation=plan.accumulation, data_bytes=data_bytes)
 
     def as_json(self) -> dict[str, Any]:
         """Return it as JSON types."""
@@ -136,8 +136,14 @@ def _models(spec: Spec, known: Known) -> Iterator[Model]:
 
 def _model(spec: Spec, known: Known, budget: str, style: str) -> Model:
     architecture = spec.architecture(budget, style)
-    found = derive({"budget": budget, "style": style, "n_heads_log2": 0}, tuple(known.derived))
     batches = (spec.training.effective_batch,) if spec.supplementary is None else spec.ranges.effective_batch
+    chosen: dict[str, Any] = {
+        "budget": budget,
+        "style": style,
+        "n_heads_log2": 0,
+        "effective_batch_log2": max(batches).bit_length() - 1,
+    }
+    found = derive(chosen, tuple(known.derived))
     footprint = known.sizes.get("footprints", {}).get(f"{budget}_{style}")
     return Model(
         name=f"{budget}_{style}",
@@ -147,7 +153,7 @@ def _model(spec: Spec, known: Known, budget: str, style: str) -> Model:
         d_ff=architecture.d_ff,
         parameters=found.get("exact_params", architecture.estimated_params),
         exact="exact_params" in found,
-        plan=batch_plan({"effective_batch": max(batches)}, spec.training),
+        plan=batch_plan({"effective_batch": max(batches), **found}, spec.training),
         smallest_batch=min(batches),
         learning_rates=_searched_rates(spec),
         default_rates=_default_rates(spec, budget),

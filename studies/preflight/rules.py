@@ -144,7 +144,7 @@ _ALL = (
     ),
     Rule(
         "memory",
-        "A trial fits the memory: HPO_TRIAL_MEMORY_MB, or 80 % of the machine's, or of its smallest GPU's.",
+        "A trial fits the memory: HPO_TRIAL_MEMORY_MB, or 80 % of the RAM that is free, or of the smallest GPU.",
         "Nine workers of 850 MB filled a card of 8.2 GB to 93 % and were tuned by killing process ids. A trial that "
         "does not fit runs again with half the micro-batch; one that does not fit with a single window is infeasible.",
         f"{_HERE}, docs/memory.md",

@@ -15,7 +15,7 @@ name: {name}
 data: {{example: indices, tier: a20}}
 budgets: [750k]
 trials: 2
-training: {{max_steps: 3, effective_batch: 64, check_every: 3}}
+training: {{max_steps: 3, effective_batch: 64, micro_batch: 64, check_every: 3}}
 """
 HUNGRY = """
 name: hungry
@@ -82,7 +82,7 @@ def assert_one_fits_and_one_is_infeasible(hpo: Command) -> None:
         if trial.user_attrs.get("cause") == "out_of_memory"
     )
     status = hpo.json("status", "hungry")
-    assert (status["state"], status["trials"]["complete"], status["trials"]["pruned"]) == ("finished", 1, 1)
+    assert (status["state"], status["trials"]["complete"], status["trials"]["failed"]) == ("finished", 1, 1)
 
 
 def test_what_fits_with_no_micro_batch_is_infeasible_and_the_sampler_is_told(hpo: Command) -> None:

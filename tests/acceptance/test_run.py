@@ -141,7 +141,8 @@ def test_every_bad_end_is_told_apart_and_the_rest_goes_on(hpo: Command) -> None:
     assert "said to the log" not in ended.out + ended.err
     found = hpo.json("status", "quick")
     assert (found["trials"]["complete"], found["trials"]["failed"]) == (14, 4)
-    failed = [trial for trial in optuna_trials(hpo, "quick") if trial.state is OptunaState.FAIL]
+    ended_badly = {OptunaState.FAIL, OptunaState.PRUNED}
+    failed = [trial for trial in optuna_trials(hpo, "quick") if trial.state in ended_badly]
     causes = {
         (trial.user_attrs["design_id"], trial.user_attrs["attempt"]): trial.user_attrs["cause"] for trial in failed
     }
@@ -152,9 +153,12 @@ def test_every_bad_end_is_told_apart_and_the_rest_goes_on(hpo: Command) -> None:
         (10, 1): "diverged",
         (11, 1): "failed",
         (11, 2): "failed",
-        (13, 1): "out_of_memory",
-        (13, 2): "out_of_memory",
+        # With micro-batches of 64, 32, 16, 8, 4, 2 and 1; that uses up no attempt.
+        **{(13, attempt): "out_of_memory" for attempt in range(1, 8)},
     }
+    infeasible = next(trial for trial in failed if trial.state is OptunaState.PRUNED)
+    assert (infeasible.user_attrs["design_id"], infeasible.user_attrs["micro_batch"]) == (13, 1)
+    assert infeasible.constraints == {"memory": 1.0}
     messages = {trial.user_attrs["design_id"]: trial.user_attrs["message"] for trial in failed}
     assert "ValueError: this one always fails" in messages[9]
     assert "killed by signal 9" in messages[11]

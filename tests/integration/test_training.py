@@ -1,5 +1,6 @@
 """Real training of real networks on real prices, a few steps each."""
 
+import math
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -17,6 +18,7 @@ from studies.data.examples import load_example
 from studies.data.panel import Panel, build_panel, cut_before_test
 from studies.declaration import architecture_values, derive, supplement
 from studies.families import FAMILIES, WindowShape
+from studies.losses import ClassificationLoss
 from studies.objective import DivergedError, PrunedError, TrialContext
 from studies.preparation import open_panel, prepare_prices, window_shape
 from studies.reading import read_spec
@@ -149,12 +151,89 @@ def test_phase_2_trains_with_the_heads_and_the_batch_that_it_searches(
     assert (context.attributes["effective_batch"], context.attributes["micro_batch"]) == (32, 4)
 
 
-def test_accumulating_micro_batches_gives_the_same_score(cache: Path, tmp_path: Path) -> None:
-    # Without dropout, whose noise is drawn per forward pass; what is left is the order of floating-point sums.
-    whole, parts = make_spec(), make_spec(micro_batch=2)
-    first = train(whole, context_of(whole, cache, tmp_path), dropout=0.0)
-    second = train(parts, context_of(parts, cache, tmp_path), dropout=0.0)
-    assert first == pytest.approx(second, abs=2e-3)
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"micro_batch": 2},
+        {"micro_batch": 1, "gradient_checkpointing": True},
+        {"data_workers": 2},
+        {"data_workers": 2, "micro_batch": 4},
+    ],
+)
+def test_what_only_decides_how_a_trial_runs_changes_no_result(
+    cache: Path, tmp_path: Path, changed: dict[str, object]
+) -> None:
+    plain, other = make_spec(), make_spec(**changed)
+    first, second = context_of(plain, cache, tmp_path), context_of(other, cache, tmp_path)
+    # With dropout: its masks are those of the whole batch. What is left is the order of floating-point sums.
+    expected = train(plain, first, dropout=0.5)
+    assert train(other, second, dropout=0.5) == pytest.approx(expected, abs=1e-4)
+    assert second.attributes["last_loss"] == pytest.approx(first.attributes["last_loss"], rel=1e-5)
+    assert second.attributes["batch_metric_std"] == pytest.approx(first.attributes["batch_metric_std"], abs=1e-6)
+
+
+def test_safe_and_fast_give_the_same_score_to_the_last_bit(cache: Path, tmp_path: Path) -> None:
+    scores = []
+    for mode in ("fast", "safe"):
+        spec = read_spec("quickstart", {"training": {**TRAINING, "data_workers": 1}, "mode": mode})
+        context = context_of(spec, cache, tmp_path)
+        scores.append((train(spec, context), context.attributes["last_loss"], context.attributes["micro_batch"]))
+    torch.use_deterministic_algorithms(False)
+    assert scores[0] == scores[1]
+
+
+@pytest.mark.parametrize(("micro_batch", "accumulation"), [(8, 1), (4, 2), (1, 8)])
+def test_the_plan_in_the_record_is_what_the_optimizer_saw(
+    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, micro_batch: int, accumulation: int
+) -> None:
+    steps: list[list[bytes]] = [[]]
+    passes: list[int] = []
+    training_step, configure = WindowClassifier.training_step, WindowClassifier.configure_optimizers
+
+    def seen(self: WindowClassifier, batch: Any, index: int) -> torch.Tensor:
+        steps[-1].extend(window.numpy().tobytes() for window in batch[0]["futr_exog"])
+        passes.append(len(batch[1]))
+        return training_step(self, batch, index)
+
+    def stepping(self: WindowClassifier) -> torch.optim.Optimizer:
+        optimizer = configure(self)
+        optimizer.register_step_post_hook(lambda *_: steps.append([]))
+        return optimizer
+
+    monkeypatch.setattr(WindowClassifier, "training_step", seen)
+    monkeypatch.setattr(WindowClassifier, "configure_optimizers", stepping)
+    spec = make_spec(micro_batch=micro_batch)
+    context = context_of(spec, cache, tmp_path)
+    train(spec, context)
+    plan = context.attributes
+    assert (plan["effective_batch"], plan["micro_batch"], plan["accumulation"]) == (8, micro_batch, accumulation)
+    assert [len(step) for step in steps] == [8] * 6 + [0]
+    assert set(passes) == {micro_batch}
+    drawn = TrainingWindows(Windows(panel_of(spec, cache, tmp_path)), BatchPlan(8, 8), seed=1)
+    expected = [[w.numpy().tobytes() for w in inputs["futr_exog"]] for inputs, _ in islice(drawn, 6)]
+    assert steps[:6] == expected
+
+
+@pytest.mark.parametrize("loss", ["weighted", "focal"])
+def test_other_losses_train_and_give_another_result(cache: Path, tmp_path: Path, loss: str) -> None:
+    spec, plain = make_spec(loss=loss), make_spec()
+    context = context_of(spec, cache, tmp_path)
+    assert train(spec, context) != train(plain, context_of(plain, cache, tmp_path))
+    assert math.isfinite(context.attributes["last_loss"])
+
+
+def test_the_losses_are_their_formulas() -> None:
+    logits, labels = torch.tensor([[0.3], [-1.2]]), torch.tensor([[1.0], [0.0]])
+    one, zero = (torch.sigmoid(torch.tensor(x)).item() for x in (0.3, 1.2))
+    assert ClassificationLoss("bernoulli", 0.2)(logits, labels).item() == pytest.approx(
+        -(math.log(one) + math.log(zero)) / 2
+    )
+    assert ClassificationLoss("weighted", 0.2)(logits, labels).item() == pytest.approx(
+        -(4 * math.log(one) + math.log(zero)) / 2
+    )
+    assert ClassificationLoss("focal", 0.2)(logits, labels).item() == pytest.approx(
+        -((1 - one) ** 2 * math.log(one) + (1 - zero) ** 2 * math.log(zero)) / 2
+    )
 
 
 def test_training_ends_when_the_validation_score_gets_no_better(cache: Path, tmp_path: Path) -> None:

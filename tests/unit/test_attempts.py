@@ -64,10 +64,10 @@ def test_running_out_of_memory_uses_up_no_attempt() -> None:
         (Cause.FAILED, TrialState.FAILED),
         (Cause.DIVERGED, TrialState.FAILED),
         (Cause.PRUNED, TrialState.PRUNED),
-        (Cause.OUT_OF_MEMORY, TrialState.PRUNED),
+        (Cause.OUT_OF_MEMORY, TrialState.FAILED),
     ],
 )
-def test_what_fits_no_memory_ends_where_the_sampler_sees_it(cause: Cause | None, state: TrialState) -> None:
+def test_what_fits_no_memory_has_failed_and_is_infeasible(cause: Cause | None, state: TrialState) -> None:
     assert final_state(cause) is state
     assert bool(judgement(cause)) is (cause is Cause.OUT_OF_MEMORY)
 
@@ -80,7 +80,7 @@ def test_the_sampler_is_told_by_a_constraint_and_keeps_away() -> None:
 
     # The score rises with x, and above 0.5 nothing fits.
     complete = [record(n, n / 40, state=TrialState.COMPLETE, score=n / 40) for n in range(20)]
-    beyond = [record(20 + n, 0.5 + n / 40, state=TrialState.PRUNED, cause=Cause.OUT_OF_MEMORY) for n in range(1, 20)]
+    beyond = [record(20 + n, 0.5 + n / 40, state=TrialState.FAILED, cause=Cause.OUT_OF_MEMORY) for n in range(1, 20)]
     infeasible = [TrialRecord(**{**vars(each), "attributes": judgement(Cause.OUT_OF_MEMORY)}) for each in beyond]
     study = in_memory_study([*complete, *infeasible], space, "maximize", 1)
     assert [trial.constraints for trial in study.get_trials()] == [{}] * 20 + [{"memory": 1.0}] * 19

@@ -38,7 +38,7 @@ def test_one_operation_more_is_the_largest_tensor_or_the_update_of_the_largest_p
 
 
 def test_a_step_in_parts_draws_the_mask_of_all_its_windows_every_time() -> None:
-    assert estimate_memory(PLAIN, 100, accumulation=4).temporaries == 5000 * (100 + 400)
+    assert estimate_memory(PLAIN, 100, accumulation=4).temporaries == 5000 * (100 + 400 // 4)
 
 
 def test_blocks_that_glibc_maps_leave_no_holes() -> None:

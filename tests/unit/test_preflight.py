@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
+from budgets import BatchPlan
 from budgets.memory import Footprint
 from studies.declaration import architecture_values
-from studies.preflight import RULES, Finding, Level, Machine, Resolved, check, compare_with_baseline, resolve
+from studies.preflight import RULES, Allowance, Finding, Level, Resolved, check, compare_with_baseline, resolve
 from studies.preflight.learning_rates import how_far, suggested_learning_rate
 from studies.preflight.resolved import Known
 from studies.reading import built_in_names, read_spec
@@ -31,7 +32,7 @@ def width(d_model: int) -> dict[str, Any]:
     return {"750k": {"shallow": shape, "deep": shape}}
 
 
-def found(study: Resolved, rule: str, machine: Machine | None = None) -> list[Finding]:
+def found(study: Resolved, rule: str, machine: Allowance | None = None) -> list[Finding]:
     return [finding for finding in check(study, machine) if finding.rule == rule]
 
 
@@ -145,18 +146,19 @@ def test_larger_models_want_smaller_learning_rates() -> None:
 
 def test_a_model_that_fits_with_fewer_windows_is_a_warning_with_the_micro_batch() -> None:
     # 1 M parameters are 16 MB, a window is 10 MB.
-    kept = Footprint(1_000_000, 100_000, ((10_000_000, 1),))
+    kept = Footprint(1_000_000, 100_000, ((1_000_000, 10),))
     study = resolved(training={"effective_batch": 64})
     study = replace(study, models=tuple(replace(model, footprint=kept) for model in study.models))
-    assert found(study, "memory", Machine(10_000, "a limit")) == []
-    (warning, *_) = found(study, "memory", Machine(400, "a limit"))
+    assert found(study, "memory", Allowance(10_000, "a limit")) == []
+    (warning, *_) = found(study, "memory", Allowance(400, "a limit"))
     assert warning.level is Level.WARNING
     assert "set training.micro_batch: " in warning.remedy
     micro = int(warning.remedy.split("micro_batch: ")[1].split(";")[0])
     model = study.models[0]
-    fits, too_much = (model.memory(size, 0).total / 2**20 for size in (micro, 2 * micro))  # type: ignore[union-attr]
+    plans = (BatchPlan(64, micro), BatchPlan(64, 2 * micro))
+    fits, too_much = (model.memory(plan, 0).total / 2**20 for plan in plans)  # type: ignore[union-attr]
     assert fits <= 400 < too_much
-    (error, *_) = found(study, "memory", Machine(50, "a limit"))
+    (error, *_) = found(study, "memory", Allowance(50, "a limit"))
     assert error.level is Level.ERROR
 
 
