@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 _WINDOWS = 10_007
 # Windows of two real passes, where a module needs the content of its tensors.
 _FEW = (2, 3)
+# Sequences of two real passes of a recurrent layer: of fewer, what its workspace is rounded up to would be a part.
+_SEQUENCES = (16, 32)
 # Of which the difference is one layer like all further ones: a decoder has one, so an encoder has two and three.
 _DEPTHS = (3, 4)
 # Dropout at 0 would let torch choose an attention that keeps less; a study searches from 0.1 on.
@@ -29,6 +31,9 @@ _DROPOUT = 0.5
 
 Kept = Counter[tuple[int, int]]
 """How many tensors are kept, by their bytes a window and their bytes whatever the batch."""
+
+Tensors = tuple[tuple[int, int], ...]
+"""The same of those that grow with the batch: bytes a window, how many."""
 
 
 @dataclass
@@ -62,20 +67,29 @@ def footprint(
         _counted(model, replace(architecture, n_layers=layers), shape, precision, recompute=recompute)
         for layers in _DEPTHS
     )
-    more = Counter(dict(high.kept))
-    more.subtract(Counter(dict(low.kept)))
-    if min(more.values(), default=0) < 0:
-        return _counted(model, architecture, shape, precision, recompute=recompute)
     times = architecture.n_layers - max(_DEPTHS)
-    kept = Counter(dict(high.kept))
-    for size, count in more.items():
-        kept[size] += times * count
+    kept, recomputed = _more(low.kept, high.kept, times), _more(low.recomputed, high.recomputed, times)
+    if kept is None or recomputed is None:
+        return _counted(model, architecture, shape, precision, recompute=recompute)
     return Footprint(
         parameters=high.parameters + times * (high.parameters - low.parameters),
         largest_parameter=high.largest_parameter,
-        kept=tuple(sorted(kept.items())),
+        kept=kept,
         fixed_bytes=high.fixed_bytes + times * (high.fixed_bytes - low.fixed_bytes),
+        recomputed=recomputed,
     )
+
+
+def _more(low: Tensors, high: Tensors, times: int) -> Tensors | None:
+    """Return `high` and so many times what it has more than `low`; None where it has less of anything."""
+    more = Counter(dict(high))
+    more.subtract(Counter(dict(low)))
+    if min(more.values(), default=0) < 0:
+        return None
+    found = Counter(dict(high))
+    for size, count in more.items():
+        found[size] += times * count
+    return tuple(sorted(found.items()))
 
 
 def _counted(
@@ -96,24 +110,27 @@ def _counted(
         groups = {block: _by_divisibility(sizes) for block, sizes in seen.kept.items()}
         inputs, counts = _by_divisibility(seen.block_inputs), seen
         groups[None] = groups.get(None, Kept()) + _workspaces(seen.recurrent)
-    kept = _recomputed(groups, inputs) if recompute else sum(groups.values(), Kept())
-    return _footprint(counts, kept)
+    everything = sum(groups.values(), Kept())
+    kept = _kept_when_recomputed(groups, inputs) if recompute else everything
+    return Footprint(
+        parameters=counts.parameters,
+        largest_parameter=counts.largest_parameter,
+        kept=_by_window(kept),
+        fixed_bytes=sum(fixed * times for (_, fixed), times in kept.items()),
+        # What neither is kept nor belongs to the block that has just been computed again.
+        recomputed=_by_window(everything - kept),
+    )
 
 
-def _footprint(counts: _Pass, kept: Kept) -> Footprint:
+def _by_window(kept: Kept) -> Tensors:
     sizes: Counter[int] = Counter()
     for (a_window, _), times in kept.items():
         if a_window:
             sizes[a_window] += times
-    return Footprint(
-        parameters=counts.parameters,
-        largest_parameter=counts.largest_parameter,
-        kept=tuple(sorted(sizes.items())),
-        fixed_bytes=sum(fixed * times for (_, fixed), times in kept.items()),
-    )
+    return tuple(sorted(sizes.items()))
 
 
-def _recomputed(groups: dict[int | None, Kept], inputs: Kept) -> Kept:
+def _kept_when_recomputed(groups: dict[int | None, Kept], inputs: Kept) -> Kept:
     """Return what is kept when every block keeps its inputs alone, and the largest one has just been computed again."""
     blocks = [kept for block, kept in groups.items() if block is not None]
     largest = max(blocks, key=lambda kept: sum(size * n for (size, _), n in kept.items()), default=Kept())
@@ -162,11 +179,14 @@ def _workspaces(recurrent: "Sequence[tuple[nn.RNNBase, Tensor]]") -> Kept:
 
     hidden = Kept()
     for layer, given in recurrent:
-        real = _by_difference(*(_kept_by_recurrent(layer, given, sequences) for sequences in _FEW))
+        real = [sum(_kept_by_recurrent(layer, given, sequences)) for sequences in _SEQUENCES]
         with FakeTensorMode():
-            shown = _by_difference(*(_kept_by_recurrent(layer, given, sequences) for sequences in _FEW))
-        a_sequence = sum(size * n for (size, _), n in real.items()) - sum(size * n for (size, _), n in shown.items())
-        hidden[a_sequence * given.shape[0 if layer.batch_first else 1] // _WINDOWS, 0] += 1
+            shown = [sum(_kept_by_recurrent(layer, given, sequences)) for sequences in _SEQUENCES]
+        fewer, more = (known - seen for known, seen in zip(real, shown, strict=True))
+        a_sequence = (more - fewer) // (_SEQUENCES[1] - _SEQUENCES[0])
+        a_window = a_sequence * given.shape[0 if layer.batch_first else 1] // _WINDOWS
+        # One a layer of the stack, so that more of them are more of the same.
+        hidden[a_window // layer.num_layers, 0] += layer.num_layers
     return hidden
 
 
