@@ -12,7 +12,7 @@ from hpo.control import Control
 from hpo.cost import least_cost
 from hpo.fleet import Fleet
 from hpo.fleet_log import FleetLog
-from hpo.fleet_plan import automatic_workers
+from hpo.fleet_plan import automatic_workers, one_if_safe
 from hpo.fork_server import ForkServer, call
 from hpo.machine import available_cores
 from hpo.monitor import Status
@@ -126,6 +126,7 @@ def supplement(
         parent = service.find(name)
         # To refuse before anything heavy is loaded.
         specs = [spec for spec, _ in plan_phase2(service.control, parent, options).studies]
+        workers = one_if_safe(specs, workers)
         with _server_for(specs, view) as server:
             if workers != 0:
                 check_limit_of_trials(settings, server)
@@ -230,6 +231,8 @@ def fleet_up(
     """Run a fleet until it is told to go or all its workers have left; return what went wrong, or nothing."""
     stop = StopSignals()
     with obeying_signals(stop.terminate), open_service(settings, storage_url) as service:
+        named = [Spec.model_validate(service.find(name).spec) for name in studies]
+        workers = one_if_safe(named, workers)
         size = _automatic(service, _named_or_open(service, studies)) if workers is None else workers
         with ForkServer((*_preload_for(service, studies), _PRELOAD_SERVICE)) as server:
             server.wait_until_ready()
