@@ -67,7 +67,7 @@ class Claims:
         self.name = study.name
         self.spec = Spec.model_validate(study.spec)
         self.declaration: Declaration = declare(self.spec)
-        self.stored_fingerprint = study.fingerprint
+        self.stored_spec = study.spec
         self._prepared = study.prepared
         self._derived = tuple(Derived(**rule) for rule in study.prepared.get("derived", ()))
         self._attempts = Attempts(self.declaration, self.spec.max_attempts, self._derived)

@@ -12,14 +12,14 @@ from hpo.control import Control
 from hpo.cost import least_cost
 from hpo.fleet import Fleet
 from hpo.fleet_log import FleetLog
-from hpo.fleet_plan import automatic_workers
+from hpo.fleet_plan import automatic_workers, one_if_safe
 from hpo.fork_server import ForkServer, call
 from hpo.machine import available_cores
 from hpo.monitor import Status
 from hpo.output import count
 from hpo.phase1 import check_same_data, check_stored, ensure_study
 from hpo.phase2 import Phase2Options, Phase2Plan, plan_phase2
-from hpo.preflight import allowance_of, look_before_preparing, look_when_prepared
+from hpo.preflight import allowance_of, check_limit_of_trials, look_before_preparing, look_when_prepared
 from hpo.presence import this_host
 from hpo.records import StudyRecord, StudyState, TrialRecord
 from hpo.run_view import RunView
@@ -57,7 +57,7 @@ def plan(spec: Spec, settings: Settings, storage_url: str | None) -> dict[str, A
     declaration = declare(spec)
     with ForkServer(declaration.preload) as server:
         server.wait_until_ready()
-        prepared = _prepare(server, spec, settings, dry=True)
+        prepared = _prepare(server, spec, settings, keep=False)
         speed = call(server.address, "studies.cost:measure_speed") if spec.uses_prices else None
     forced = [forced_row(design, prepared) for design in declaration.forced]
     return {
@@ -81,10 +81,12 @@ def run(spec: Spec, settings: Settings, storage_url: str | None, workers: int | 
     _check_storage(spec, settings, storage_url)
     found = look_before_preparing(spec)
     with _server_for([spec], view) as server:
-        with view.working("reading the data"):
-            prepared = _prepare(server, spec, settings, dry=False)
+        # A study that is only made here may be for larger machines.
         if workers != 0:
-            # A study that is only made here may be for larger machines.
+            check_limit_of_trials(settings, server)
+        with view.working("reading the data"):
+            prepared = _prepare(server, spec, settings, keep=False)
+        if workers != 0:
             allowance = allowance_of(settings, server, workers)
             prepared, more = look_when_prepared(spec, prepared, allowance, found)
             found += more
@@ -92,6 +94,8 @@ def run(spec: Spec, settings: Settings, storage_url: str | None, workers: int | 
             view.notice(notice)
         with open_service(settings, storage_url) as service:
             study = ensure_study(service.storage, spec, prepared)
+            with view.working("keeping the data"):
+                call(server.address, "hpo.trial:check_ready", declare(spec).readiness, spec, study.prepared, settings.home)
             return _work_on(service, server, [study], workers, storage_url, view)[0]
 
 
@@ -122,7 +126,10 @@ def supplement(
         parent = service.find(name)
         # To refuse before anything heavy is loaded.
         specs = [spec for spec, _ in plan_phase2(service.control, parent, options).studies]
+        workers = one_if_safe(specs, workers)
         with _server_for(specs, view) as server:
+            if workers != 0:
+                check_limit_of_trials(settings, server)
             planned, made = _make_supplements(service, server, parent, options, workers, view)
             rows = [supplement_row(service.control, spec, history) for spec, history in planned.studies]
             show(planned, rows)
@@ -153,7 +160,7 @@ def _make_supplements(
         view.working("reading the data"),
     ):
         planned = plan_phase2(service.control, parent, options)
-        prepared = [_prepare(server, spec, service.settings, dry=False) for spec, _ in planned.studies]
+        prepared = [_prepare(server, spec, service.settings) for spec, _ in planned.studies]
         for each in prepared:
             check_same_data(parent, each)
         if workers != 0:
@@ -184,6 +191,7 @@ def work(
             preload = _preload_for(service, studies)
         with ForkServer((*preload, _PRELOAD_SERVICE)) as server:
             server.wait_until_ready()
+            check_limit_of_trials(settings, server)
             options = WorkerOptions(
                 storage_url=storage_url,
                 fork_address=server.address,
@@ -223,9 +231,12 @@ def fleet_up(
     """Run a fleet until it is told to go or all its workers have left; return what went wrong, or nothing."""
     stop = StopSignals()
     with obeying_signals(stop.terminate), open_service(settings, storage_url) as service:
+        named = [Spec.model_validate(service.find(name).spec) for name in studies]
+        workers = one_if_safe(named, workers)
         size = _automatic(service, _named_or_open(service, studies)) if workers is None else workers
         with ForkServer((*_preload_for(service, studies), _PRELOAD_SERVICE)) as server:
             server.wait_until_ready()
+            check_limit_of_trials(settings, server)
             options = WorkerOptions(
                 storage_url=storage_url,
                 fork_address=server.address,
@@ -342,9 +353,9 @@ def _opening_line(study: StudyRecord, service: Service, options: WorkerOptions, 
     )
 
 
-def _prepare(server: ForkServer, spec: Spec, settings: Settings, *, dry: bool) -> Prepared:
-    home = None if dry else settings.home
-    prepared: Prepared = call(server.address, "hpo.trial:prepare", declare(spec).preparation, spec, home)
+def _prepare(server: ForkServer, spec: Spec, settings: Settings, *, keep: bool = True) -> Prepared:
+    arguments = (declare(spec).preparation, spec, settings.home, keep)
+    prepared: Prepared = call(server.address, "hpo.trial:prepare", *arguments)
     return prepared
 
 

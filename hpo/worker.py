@@ -223,8 +223,8 @@ class Worker:
         if time.monotonic() < self._unready_until.get(name, 0.0):
             return False
         study = self._control.study(name)
-        # Made anew when `hpo resume` has changed the cap, and with it the specification.
-        if study is None or (name in self._claims and self._claims[name].stored_fingerprint == study.fingerprint):
+        # Made anew when `hpo resume` has changed the cap, or another run the mode.
+        if study is None or (name in self._claims and self._claims[name].stored_spec == study.spec):
             return study is not None
         try:
             claims = Claims(self._storage, study, self._is_dead, self._settings.home, self._stop.suspend.is_set)
@@ -323,7 +323,7 @@ class Worker:
                 asked_at = time.monotonic()
                 process.ask_to_stop()
             if why := self._reason_to_kill(asked_at, began):
-                return process.kill() or Outcome(Cause.INTERRUPTED, message=why)
+                return process.kill(why)
 
     def _reason_to_kill(self, asked_at: float | None, began: float) -> str:
         if self._stop.abandon.is_set():

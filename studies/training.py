@@ -35,6 +35,9 @@ from studies.windows import Batch, TrainingWindows, Windows
 
 _LOG = logging.getLogger(__name__)
 
+# What torch says where it looks for anomalies in the backward pass.
+_ANOMALY = "returned nan values in its"
+
 
 def score(params: Mapping[str, Any], context: TrialContext) -> float:
     """Train the configuration and return its validation AUC, at the best look.
@@ -64,6 +67,11 @@ def score(params: Mapping[str, Any], context: TrialContext) -> float:
     batches = DataLoader(drawn, batch_size=None, num_workers=data_workers)
     try:
         trainer.fit(model, batches, ckpt_path=saved.path if done else None)
+    except RuntimeError as error:
+        # Mode safe sees it in the gradients, a step before the loss shows it.
+        if _ANOMALY in str(error):
+            raise DivergedError(f"the gradients became NaN at step {trainer.global_step}: {error}") from error
+        raise
     finally:
         context.record(steps=trainer.global_step, resumed_from_step=done, steps_trained=trainer.global_step - done)
     context.record(
