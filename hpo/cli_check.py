@@ -24,7 +24,7 @@ def check(
 
     Nothing is written. `hpo run` looks at the same rules first, and refuses a study with an error.
 
-    hpo check my-study.yaml --baseline quickstart
+    hpo check quickstart
     hpo check my-study.yaml --baseline quickstart#7 --strict
     hpo check --explain batch-minimum
 

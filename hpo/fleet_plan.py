@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Final
 
 from budgets.memory import Calibration, calibrate
 from budgets.placement import (
@@ -21,6 +21,8 @@ from hpo.machine import read_machine
 from hpo.trial_sizes import Search, TrialSize, peaks_of, trial_sizes
 
 _TAKEN_AWAY = 2
+DEFAULT_SEARCH: Final = "default-budgets"
+"""What is planned for where there is no study."""
 
 
 @dataclass(frozen=True)

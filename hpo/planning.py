@@ -6,7 +6,7 @@ from dataclasses import asdict
 from typing import Any
 
 from hpo.control import Control
-from hpo.fleet_plan import FleetPlan, plan_fleet
+from hpo.fleet_plan import DEFAULT_SEARCH, FleetPlan, plan_fleet
 from hpo.fork_server import ForkServer, call
 from hpo.machine import own_processes, read_machine
 from hpo.preflight import allowance_of
@@ -54,7 +54,7 @@ def plan(
 
 def _default_search(settings: Settings, working: Working) -> Search:
     """Return a study of all budgets, with its models counted as they are before one is made; nothing is written."""
-    spec = Spec(name="default-budgets")
+    spec = Spec(name=DEFAULT_SEARCH)
     declaration = declare(spec)
     with ForkServer(declaration.preload) as server:
         with working("loading"):

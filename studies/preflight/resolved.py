@@ -205,6 +205,7 @@ def _searched_rates(spec: Spec) -> tuple[float, float]:
 
 def _default_rates(spec: Spec, budget: str) -> tuple[float, ...]:
     if spec.supplementary is not None:
-        return (spec.supplementary.learning_rate,)
+        # The centre is what Phase 1 found best, whatever a rule of thumb says.
+        return ()
     forced = generate_forced_configs((budget,)) if spec.forced_extremes else ()
     return tuple({configuration.learning_rate for configuration in forced if configuration.group != "lr_extremes"})
