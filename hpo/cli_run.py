@@ -313,9 +313,10 @@ def _next_steps(result: "Result", workers: int | None) -> list[str]:
 
 def _dry_run(spec: "Spec", storage: str | None, *, as_json: bool) -> int:
     from hpo import launch
+    from hpo.run_view import RunView
     from hpo.settings import load_settings
 
-    planned = launch.plan(spec, load_settings(), storage)
+    planned = launch.plan(spec, load_settings(), storage, RunView(quiet=as_json))
     if as_json:
         print_json(planned)
     else:

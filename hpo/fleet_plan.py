@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Final
 
 from budgets.errors import InputError
 from budgets.memory import Calibration, calibrate
@@ -23,6 +23,8 @@ from hpo.trial_sizes import Search, TrialSize, peaks_of, trial_sizes
 from studies.spec import Spec
 
 _TAKEN_AWAY = 2
+DEFAULT_SEARCH: Final = "default-budgets"
+"""What is planned for where there is no study."""
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,6 @@ from typing import Any
 
 from hpo import control_schema
 from hpo.control import Control
-from hpo.cost import least_cost
 from hpo.fleet import Fleet
 from hpo.fleet_log import FleetLog
 from hpo.fleet_plan import automatic_workers, one_if_safe
@@ -19,7 +18,14 @@ from hpo.monitor import Status
 from hpo.output import count
 from hpo.phase1 import check_same_data, check_stored, ensure_study
 from hpo.phase2 import Phase2Options, Phase2Plan, plan_phase2
-from hpo.preflight import allowance_of, check_limit_of_trials, look_before_preparing, look_when_prepared
+from hpo.preflight import (
+    allowance_of,
+    check_limit_of_trials,
+    cost_here,
+    look_at_plan,
+    look_before_preparing,
+    look_when_prepared,
+)
 from hpo.presence import this_host
 from hpo.records import StudyRecord, StudyState, TrialRecord
 from hpo.run_view import RunView
@@ -32,6 +38,7 @@ from hpo.trial_sizes import searches_of
 from hpo.worker import ServerGoneError, WorkerOptions, run_worker
 from studies.declaration import Prepared, declare
 from studies.memory import fit_micro_batches
+from studies.preflight import Finding
 from studies.spaces import describe
 from studies.spec import Spec
 
@@ -51,23 +58,27 @@ class Result:
     fault: str = ""
 
 
-def plan(spec: Spec, settings: Settings, storage_url: str | None) -> dict[str, Any]:
+def plan(spec: Spec, settings: Settings, storage_url: str | None, view: RunView) -> dict[str, Any]:
     """Return what a run would do, without writing anything: the object of `hpo run --dry-run --json`."""
     _check_storage(spec, settings, storage_url)
+    look_before_preparing(spec)
     declaration = declare(spec)
     with ForkServer(declaration.preload) as server:
-        server.wait_until_ready()
-        prepared = _prepare(server, spec, settings, keep=False)
-        speed = call(server.address, "studies.cost:measure_speed") if spec.uses_prices else None
+        with view.working("loading"):
+            server.wait_until_ready()
+        with view.working("reading the data"):
+            prepared = _prepare(server, spec, settings, keep=False)
+            cost = cost_here(server, spec, prepared)
+            found = look_at_plan(spec, prepared, allowance_of(settings, server), cost)
     forced = [forced_row(design, prepared) for design in declaration.forced]
     return {
         "study": spec.name,
         "cap": spec.trials,
         "forced": forced,
         "space": {name: describe(distribution) for name, distribution in declaration.space.items()},
-        "cost": least_cost(spec, prepared, speed),
+        "cost": cost,
         "data": dict(prepared.sizes),
-        "notices": list(prepared.notices),
+        "notices": [*prepared.notices, *found],
         "spec": spec.as_json(),
     }
 
@@ -88,14 +99,23 @@ def run(spec: Spec, settings: Settings, storage_url: str | None, workers: int | 
             prepared = _prepare(server, spec, settings, keep=False)
         if workers != 0:
             allowance = allowance_of(settings, server, workers)
-            prepared, more = look_when_prepared(spec, prepared, allowance, found)
+            with view.working("looking at the rules"):
+                cost = cost_here(server, spec, prepared)
+            prepared, more = look_when_prepared(spec, prepared, allowance, found, cost)
             found += more
         for notice in (*prepared.notices, *(f"{each.message} [{each.rule}]" for each in found)):
             view.notice(notice)
         with open_service(settings, storage_url) as service:
             study = ensure_study(service.storage, spec, prepared)
             with view.working("keeping the data"):
-                call(server.address, "hpo.trial:check_ready", declare(spec).readiness, spec, study.prepared, settings.home)
+                call(
+                    server.address,
+                    "hpo.trial:check_ready",
+                    declare(spec).readiness,
+                    spec,
+                    study.prepared,
+                    settings.home,
+                )
             return _work_on(service, server, [study], workers, storage_url, view)[0]
 
 
@@ -105,6 +125,7 @@ def plan_supplement(
     """Return the ranking of the budgets and what `hpo phase2` would make, without writing anything."""
     with open_existing(settings, storage_url, name) as service:
         planned = plan_phase2(service.control, service.find(name), options)
+        _look_at_new(planned)
         return planned, [supplement_row(service.control, spec, history) for spec, history in planned.studies]
 
 
@@ -125,7 +146,10 @@ def supplement(
     with open_existing(settings, storage_url, name) as service:
         parent = service.find(name)
         # To refuse before anything heavy is loaded.
-        specs = [spec for spec, _ in plan_phase2(service.control, parent, options).studies]
+        found = plan_phase2(service.control, parent, options)
+        for finding in _look_at_new(found):
+            view.notice(f"{finding.message} [{finding.rule}]")
+        specs = [spec for spec, _ in found.studies]
         workers = one_if_safe(specs, workers)
         with _server_for(specs, view) as server:
             if workers != 0:
@@ -134,6 +158,16 @@ def supplement(
             rows = [supplement_row(service.control, spec, history) for spec, history in planned.studies]
             show(planned, rows)
             return _work_on(service, server, made, workers, storage_url, view)
+
+
+def _look_at_new(planned: Phase2Plan) -> list[Finding]:
+    """Apply the rules that need no data to the studies that are not there yet."""
+    return [
+        finding
+        for spec, _ in planned.studies
+        if spec.name not in planned.existing
+        for finding in look_before_preparing(spec)
+    ]
 
 
 def let_end(name: str, settings: Settings, storage_url: str | None, view: RunView) -> None:

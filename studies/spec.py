@@ -77,7 +77,7 @@ class Spec(Section):
         default_factory=dict,
         description="other shapes for a budget, for example 2M: {deep: {d_model: 192, …}}",
     )
-    trials: int = Field(70, ge=1, description="cap on the whole study, forced configurations included")
+    trials: int = Field(70, ge=1, le=1_000_000, description="cap on the whole study, forced configurations included")
     forced_extremes: bool = Field(True, description="train the forced configurations first")
     early_stop: EarlyStopSpec = EarlyStopSpec()
     training: TrainingSpec = TrainingSpec()

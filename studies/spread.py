@@ -46,7 +46,10 @@ class BatchSpread:
             "batch_metric_high": self.high,
         }
         # Squares of values beyond 1e154 are no numbers any more, and JSON has no infinity.
-        return {"batch_metric_count": self.count, **{key: value for key, value in found.items() if math.isfinite(value)}}
+        return {
+            "batch_metric_count": self.count,
+            **{key: value for key, value in found.items() if math.isfinite(value)},
+        }
 
     def state(self) -> dict[str, Any]:
         """Return what a checkpoint needs to go on counting."""
