@@ -51,7 +51,7 @@ class Report:
     step: int
 
 
-def prepare(_channel: Channel, preparation: str, spec: Spec, home: Path | None, keep: bool = True) -> Prepared:  # noqa: FBT001, FBT002
+def prepare(_channel: Channel, preparation: str, spec: Spec, home: Path | None, keep: bool = True) -> Prepared:
     """Read the data and count the models of a study; called in a fork. Nothing is written unless it is to be kept."""
     prepared: Prepared = resolve(preparation)(spec, home, keep=keep)
     return prepared
