@@ -108,14 +108,8 @@ def run(spec: Spec, settings: Settings, storage_url: str | None, workers: int | 
         with open_service(settings, storage_url) as service:
             study = ensure_study(service.storage, spec, prepared)
             with view.working("keeping the data"):
-                call(
-                    server.address,
-                    "hpo.trial:check_ready",
-                    declare(spec).readiness,
-                    spec,
-                    study.prepared,
-                    settings.home,
-                )
+                arguments = (declare(spec).readiness, spec, study.prepared, settings.home)
+                call(server.address, "hpo.trial:check_ready", *arguments)
             return _work_on(service, server, [study], workers, storage_url, view)[0]
 
 

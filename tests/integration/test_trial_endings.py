@@ -84,5 +84,5 @@ def test_a_trial_that_is_killed_by_its_worker_leaves_its_peak(server: ForkServer
 def test_a_limit_that_lets_no_trial_begin_is_wrong_input() -> None:
     check_limit(None, 400)
     check_limit(401, 400)
-    with pytest.raises(ValueError, match="HPO_TRIAL_MEMORY_MB must be above the 400 MiB .*, not 100: raise"):
+    with pytest.raises(ValueError, match="must be above the 400 MiB that a trial begins with, not 100: raise"):
         check_limit(100, 400)
