@@ -168,8 +168,10 @@ def phase2(  # noqa: PLR0913  one parameter a flag
 
 def _check_phase2(spec: "Spec", options: "Phase2Options") -> None:
     from hpo.phase2 import check_options
+    from hpo.preflight import look_ahead
 
     check_options(spec, options)
+    look_ahead(spec)
 
 
 def _options(param_budget: list[str] | None, trials: int | None) -> "Phase2Options":

@@ -40,7 +40,8 @@ def _machine_lines(plan: FleetPlan) -> list[str]:
         f"{plan.head_room:.0%} of that is planned with; of RAM, {_gib(SERVER_BYTES)} are the server that all share"
     )
     if plan.at_work:
-        lines.append(f"{plan.at_work} processes of workers here now count as free")
+        process = "process of workers" if plan.at_work == 1 else "processes of workers"
+        lines.append(f"the memory of {plan.at_work} {process} here now counts as free")
     return lines
 
 
@@ -120,12 +121,16 @@ def _pace_lines(plan: FleetPlan) -> list[str]:
         return ["", "trials an hour: unknown until trials have finished"]
     ended = sum(size.ended for size in plan.sizes)
     lost = plan.an_hour - plan.an_hour_with_fewer
-    cost = f"{lost:.3g} fewer" if lost > 0 else "none: the others get their threads"
+    cost = f"{_three_digits(lost)} fewer" if lost > 0 else "none: the others get their threads"
     return [
         "",
-        f"trials an hour: {plan.an_hour:.3g} at most, measured on {count(ended, 'finished trial')}",
+        f"trials an hour: {_three_digits(plan.an_hour)} at most, measured on {count(ended, 'finished trial')}",
         f"two workers fewer cost: {cost}",
     ]
+
+
+def _three_digits(value: float) -> str:
+    return f"{float(f'{value:.3g}'):,g}"
 
 
 def _amount(limit: Limit, value: int) -> str:

@@ -146,6 +146,17 @@ def look_before_preparing(spec: Spec) -> tuple[Finding, ...]:
     return _passed(spec, check(resolve(spec, Known(architecture_values(spec)))))
 
 
+def look_ahead(spec: Spec) -> None:
+    """Refuse both phases where the second would be refused, before days are spent on the first.
+
+    Raises:
+        PreflightError: a rule notes so, or finds an error.
+    """
+    for finding in look_before_preparing(spec):
+        if finding.level is Level.NOTE:
+            raise PreflightError(f"{spec.name}: {finding.message} [{finding.rule}]; or leave --then-phase2 out")
+
+
 def look_when_prepared(
     spec: Spec,
     prepared: Prepared,

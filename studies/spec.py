@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from functools import cached_property
 from itertools import product
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
@@ -43,6 +43,9 @@ from studies.sections import (
 
 Direction = Literal["maximize", "minimize"]
 Mode = Literal["fast", "safe"]
+
+LARGEST_CAP: Final = 1_000_000
+"""Of trials: far more than anybody runs, and within the integers of a database."""
 
 # What may change while a study runs: it decides how trials run or when to alert, and no result.
 _HOW_IT_RUNS = frozenset({"alerts", "mode"})
@@ -77,7 +80,7 @@ class Spec(Section):
         default_factory=dict,
         description="other shapes for a budget, for example 2M: {deep: {d_model: 192, …}}",
     )
-    trials: int = Field(70, ge=1, le=1_000_000, description="cap on the whole study, forced configurations included")
+    trials: int = Field(70, ge=1, le=LARGEST_CAP, description="cap on the whole study, forced configurations included")
     forced_extremes: bool = Field(True, description="train the forced configurations first")
     early_stop: EarlyStopSpec = EarlyStopSpec()
     training: TrainingSpec = TrainingSpec()

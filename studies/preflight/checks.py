@@ -148,7 +148,8 @@ def _memory(study: Resolved, model: Model, allowance: Allowance | None) -> Itera
     value = f"{allowance.needed_mb(whole):,.0f} MiB at a micro-batch of {model.plan.micro}"
     if fitting is None:
         remedy = "take a smaller budget, gradient_checkpointing, a shorter window or another machine"
-        yield Finding("memory", Level.ERROR, says, f"{value}, and not at one of 1 either", remedy)
+        smallest = "" if model.plan.micro == 1 else ", and not at one of 1 either"
+        yield Finding("memory", Level.ERROR, says, f"{value}{smallest}", remedy)
     else:
         remedy = f"set training.micro_batch: {fitting}; a trial that runs out of memory gets there by halving"
         yield Finding("memory", Level.WARNING, says, value, remedy)

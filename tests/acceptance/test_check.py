@@ -95,6 +95,9 @@ def test_a_stored_trial_is_a_baseline(hpo: Command) -> None:
     small = hpo.run("phase2", "before", "--dry-run", "--force")
     assert (small.code, small.out, len(small.err.splitlines())) == (2, "", 1)
     assert "phase2.effective_batch: [1024, 4096]" in small.err
+    both = hpo.run("run", before(hpo), "--then-phase2")
+    assert (both.code, both.out, len(both.err.splitlines())) == (2, "", 1)
+    assert "phase2.effective_batch: [1024, 4096]" in both.err
 
 
 def verdicts(found: dict[str, object]) -> dict[str, str]:

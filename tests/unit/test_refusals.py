@@ -12,7 +12,8 @@ FILES = {
     "twice.yaml": "name: a\nname: b\n",
     "latin.yaml": "name: caf\u00e9\n",
     "text.ckpt": "not a checkpoint\n",
-    "m.yaml": "name: m\nobjective: m:f\nmetric: {metric}\n",
+    "ratio.yaml": "name: r\nobjective: m:f\nmetric: sharpe\nbudgets: [750k]\ntraining: {effective_batch: 1024}\n",
+    "small.yaml": "name: r\nobjective: m:f\nmetric: sharpe\nbudgets: [750k]\ntraining: {effective_batch: 256}\n",
 }
 
 
@@ -49,6 +50,9 @@ ARGUMENTS = [
     ("run quickstart --early-stop-threshold nan --dry-run", ["threshold", "nan"]),
     ("run quickstart --early-stop-patience 0 --dry-run", ["patience", "0"]),
     ("run --model patchtst --data-tier a20 --dry-run", ["patchtst", "takes no covariates"]),
+    ("run ratio.yaml --then-phase2", ["phase2.effective_batch: [1024, 4096]", "batch-minimum"]),
+    ("run small.yaml", ["at least 1024", "not 256", "batch-minimum"]),
+    ("run small.yaml --dry-run", ["at least 1024", "not 256", "batch-minimum"]),
     ("fleet plan --workers 0", ["--workers", "0"]),
     ("fleet plan --workers -1", ["--workers", "-1"]),
     ("fleet plan --workers many", ["--workers", "many"]),
