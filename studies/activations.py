@@ -5,6 +5,7 @@ forward pass keeps for the backward pass. A tensor counts once, however many vie
 count. The batch is a prime number of windows that divides nothing else, so what grows with it tells itself apart.
 """
 
+import weakref
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -16,7 +17,7 @@ from budgets.memory import Footprint
 from studies.families import FAMILIES, WindowShape
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import Tensor, UntypedStorage, nn
 
 # A prime above every width, window and number of features; memory is no matter, the tensors are fake.
 _WINDOWS = 10_007
@@ -163,10 +164,13 @@ def _forward(model: str, architecture: Architecture, shape: WindowShape, precisi
     targets = torch.zeros(windows, shape.n_series)
     with (
         torch.autocast("cpu", dtype=torch.bfloat16, enabled=precision == "bf16-mixed"),
-        torch.autograd.graph.saved_tensors_hooks(watch.keep, _as_it_is),
+        torch.autograd.graph.saved_tensors_hooks(watch.keep, watch.give_back),
     ):
-        nn.functional.binary_cross_entropy_with_logits(network(inputs)[:, -1], targets)
-    return _Pass(sum(entries), max(entries), watch.sizes(), watch.input_sizes(), watch.recurrent)
+        loss = nn.functional.binary_cross_entropy_with_logits(network(inputs)[:, -1], targets)
+    found = _Pass(sum(entries), max(entries), watch.sizes(), watch.input_sizes(), watch.recurrent)
+    # The graph lives as long as its loss, and what it keeps as long as the graph.
+    del loss
+    return found
 
 
 def _workspaces(recurrent: "Sequence[tuple[nn.RNNBase, Tensor]]") -> Kept:
@@ -198,13 +202,19 @@ def _kept_by_recurrent(layer: "nn.RNNBase", given: "Tensor", sequences: int) -> 
     kind: Callable[..., nn.RNNBase] = type(layer)
     alike = kind(layer.input_size, layer.hidden_size, layer.num_layers, batch_first=layer.batch_first)
     watch = _Watch(alike, [])
-    with torch.autograd.graph.saved_tensors_hooks(watch.keep, _as_it_is):
-        alike(torch.zeros(sizes, requires_grad=True))
-    return watch.sizes()[None]
+    with torch.autograd.graph.saved_tensors_hooks(watch.keep, watch.give_back):
+        graph = alike(torch.zeros(sizes, requires_grad=True))
+    found = watch.sizes()[None]
+    del graph
+    return found
 
 
-def _as_it_is(tensor: "Tensor") -> "Tensor":
-    return tensor
+@dataclass(eq=False)
+class _Held:
+    """A tensor in the hands of autograd, and the block that it was kept in."""
+
+    tensor: "Tensor"
+    block: int | None
 
 
 class _Watch:
@@ -212,8 +222,8 @@ class _Watch:
 
     def __init__(self, network: "nn.Module", blocks: "Sequence[nn.Module]") -> None:
         self._own = {parameter.untyped_storage()._cdata for parameter in network.parameters()}
-        # The tensors are held so that no address is given out twice.
-        self._kept: dict[int, tuple[int | None, Tensor]] = {}
+        # Weakly: what no path to the loss needs, such as the keys that Informer samples, is let go within the pass.
+        self._held: list[weakref.ref[_Held]] = []
         self._inputs: dict[int, Tensor] = {}
         self._block: int | None = None
         self.recurrent: list[tuple[nn.RNNBase, Tensor]] = []
@@ -224,24 +234,38 @@ class _Watch:
             block.register_forward_pre_hook(self._entering(number), with_kwargs=True)
             block.register_forward_hook(self._leaving)
 
-    def keep(self, tensor: "Tensor") -> "Tensor":
+    def keep(self, tensor: "Tensor") -> "Tensor | _Held":
         """Take a tensor that autograd is about to keep."""
-        address = tensor.untyped_storage()._cdata
-        if address not in self._own:
-            self._kept.setdefault(address, (self._block, tensor))
-        return tensor
+        if tensor.untyped_storage()._cdata in self._own:
+            return tensor
+        # Detached: with its own history it would keep alive the operation that it belongs to.
+        held = _Held(tensor.detach(), self._block)
+        self._held.append(weakref.ref(held))
+        return held
+
+    def give_back(self, kept: "Tensor | _Held") -> "Tensor":
+        """Return the tensor for the backward pass."""
+        return kept.tensor if isinstance(kept, _Held) else kept
 
     def sizes(self) -> dict[int | None, list[int]]:
-        """Return the bytes of the tensors that were kept, by block."""
+        """Return the bytes of the tensors that are kept, by the block that kept each first."""
         found: dict[int | None, list[int]] = {}
-        for block, tensor in self._kept.values():
-            found.setdefault(block, []).append(tensor.untyped_storage().nbytes())
+        for block, storage in self._storages().values():
+            found.setdefault(block, []).append(storage.nbytes())
         return found
 
     def input_sizes(self) -> list[int]:
         """Return the bytes of the inputs of blocks that nothing outside of them keeps."""
-        outside = {address for address, (block, _) in self._kept.items() if block is None}
+        outside = {address for address, (block, _) in self._storages().items() if block is None}
         return [t.untyped_storage().nbytes() for address, t in self._inputs.items() if address not in outside]
+
+    def _storages(self) -> "dict[int, tuple[int | None, UntypedStorage]]":
+        found: dict[int, tuple[int | None, UntypedStorage]] = {}
+        for held in (each() for each in self._held):
+            if held is not None:
+                storage = held.tensor.untyped_storage()
+                found.setdefault(storage._cdata, (held.block, storage))
+        return found
 
     def _meeting(self, module: Any, args: Any) -> None:  # noqa: ANN401  a hook
         self.recurrent.append((module, args[0]))

@@ -3,7 +3,8 @@
 import os
 import subprocess
 import sys
-from dataclasses import replace
+import weakref
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -26,6 +27,13 @@ def _quiet(recwarn: pytest.WarningsRecorder) -> None:
     """Lightning and torch warn about each other's deprecated parts."""
 
 
+@dataclass(eq=False)
+class Held:
+    """A tensor as long as autograd keeps it."""
+
+    tensor: torch.Tensor
+
+
 def architecture_of(model: str, layers: int) -> Architecture:
     return Architecture(64, layers, FAMILIES[model].heads or 4)
 
@@ -34,21 +42,23 @@ def kept_for_real(model: str, layers: int, windows: int) -> int:
     """Return the bytes that autograd keeps of a real forward pass with the loss."""
     network = FAMILIES[model].build(architecture_of(model, layers), SHAPE, 0.5, 1).train()
     own = {parameter.untyped_storage().data_ptr() for parameter in network.parameters()}
-    kept: dict[int, torch.Tensor] = {}
+    kept: list[weakref.ref[Held]] = []
 
-    def keep(tensor: torch.Tensor) -> torch.Tensor:
-        if tensor.untyped_storage().data_ptr() not in own:
-            kept[tensor.untyped_storage().data_ptr()] = tensor
-        return tensor
+    def keep(tensor: torch.Tensor) -> Held:
+        held = Held(tensor.detach())
+        kept.append(weakref.ref(held))
+        return held
 
     inputs = {
         "insample_y": torch.rand(windows, SHAPE.window, SHAPE.n_series),
         "futr_exog": torch.rand(windows, SHAPE.n_features, SHAPE.window + SHAPE.horizon, SHAPE.n_series),
     }
-    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda held: held.tensor):
         logits = network(inputs)[:, -1]
-        torch.nn.functional.binary_cross_entropy_with_logits(logits, torch.ones(windows, SHAPE.n_series))
-    return sum(tensor.untyped_storage().nbytes() for tensor in kept.values())
+        loss = torch.nn.functional.binary_cross_entropy_with_logits(logits, torch.ones(windows, SHAPE.n_series))
+    storages = [held.tensor.untyped_storage() for held in (each() for each in kept) if held is not None]
+    assert loss.isfinite()
+    return sum({each.data_ptr(): each.nbytes() for each in storages if each.data_ptr() not in own}.values())
 
 
 @pytest.mark.parametrize("model", FAMILIES)
