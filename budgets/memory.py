@@ -28,6 +28,9 @@ PROCESS_BYTES: Final = 60 * MIB
 ALLOCATOR_SLACK: Final = 0.55
 """Of the activations in small blocks: glibc keeps freed blocks in the heap, and their holes don't fit the next ones."""
 
+RECOMPUTED_SLACK: Final = ALLOCATOR_SLACK / 2
+"""Of activations that are computed again, layer by layer: about half of the holes are used by the next layer."""
+
 SMALL_BLOCK_BYTES: Final = 32 * MIB
 """Larger blocks are mapped and given back at once: DEFAULT_MMAP_THRESHOLD_MAX of glibc, mallopt(3)."""
 
@@ -50,12 +53,14 @@ class Footprint:
         largest_parameter: entries of the largest of them.
         kept: tensors that autograd keeps for the backward pass, as (bytes a window, how many).
         fixed_bytes: of what it keeps whatever the batch, such as 16-bit copies of the weights.
+        recomputed: tensors that pass and are computed again in the backward pass, as `kept` has them.
     """
 
     parameters: int
     largest_parameter: int
     kept: tuple[tuple[int, int], ...]
     fixed_bytes: int = 0
+    recomputed: tuple[tuple[int, int], ...] = ()
 
     @property
     def bytes_a_window(self) -> int:
@@ -70,9 +75,10 @@ class Footprint:
         """Return the bytes of the largest tensor that is kept."""
         return max((size for size, _ in self.kept), default=0) * micro_batch
 
-    def in_small_blocks(self, micro_batch: int) -> int:
-        """Return the bytes of the activations that the allocator takes from its heap."""
-        return sum(n * size * micro_batch for size, n in self.kept if size * micro_batch < SMALL_BLOCK_BYTES)
+    def slack(self, micro_batch: int) -> int:
+        """Return the bytes of the holes that activations leave in the heap."""
+        of_kept = ALLOCATOR_SLACK * _in_small_blocks(self.kept, micro_batch)
+        return round(of_kept + RECOMPUTED_SLACK * _in_small_blocks(self.recomputed, micro_batch))
 
     def as_json(self) -> dict[str, Any]:
         """Return it as JSON types."""
@@ -81,14 +87,18 @@ class Footprint:
             "largest_parameter": self.largest_parameter,
             "kept": [list(pair) for pair in self.kept],
             "fixed_bytes": self.fixed_bytes,
+            "recomputed": [list(pair) for pair in self.recomputed],
             "activation_bytes_a_window": self.bytes_a_window,
         }
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Self:
         """Return what `as_json` was made of."""
-        kept = tuple((int(size), int(times)) for size, times in value["kept"])
-        return cls(int(value["parameters"]), int(value["largest_parameter"]), kept, int(value["fixed_bytes"]))
+        kept, recomputed = (
+            tuple((int(size), int(times)) for size, times in value.get(name, ())) for name in ("kept", "recomputed")
+        )
+        fixed = int(value["fixed_bytes"])
+        return cls(int(value["parameters"]), int(value["largest_parameter"]), kept, fixed, recomputed)
 
 
 @dataclass(frozen=True)
@@ -162,10 +172,14 @@ def estimate_memory(
         optimizer=2 * weights,
         activations=activations,
         temporaries=max(footprint.largest(micro_batch) + drawn, updating - activations),
-        slack=round(ALLOCATOR_SLACK * footprint.in_small_blocks(micro_batch)),
+        slack=footprint.slack(micro_batch),
         data=data_bytes,
         process=process_bytes,
     )
+
+
+def _in_small_blocks(tensors: Sequence[tuple[int, int]], micro_batch: int) -> int:
+    return sum(n * size * micro_batch for size, n in tensors if size * micro_batch < SMALL_BLOCK_BYTES)
 
 
 @dataclass(frozen=True)

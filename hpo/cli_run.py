@@ -115,11 +115,9 @@ def run(  # noqa: PLR0913  one parameter a flag
 
 
 def _one_if_safe(spec: "Spec", workers: int | None) -> int | None:
-    if spec.mode != "safe":
-        return workers
-    if workers is not None and workers > 1:
-        raise InputError(f"mode safe runs one worker, not {workers}: leave --workers out, or run it in mode fast")
-    return 1 if workers is None else workers
+    from hpo.fleet_plan import one_if_safe
+
+    return one_if_safe([spec], workers)
 
 
 def _refuse_ignored(flags: Sequence[str], *, then_phase2: bool) -> None:

@@ -209,8 +209,8 @@ def _plan_one(
 ) -> tuple[Spec, Sequence[Mapping[str, Any]]]:
     stored = control.study(phase2_name(spec.name, ranked.budget))
     if stored is not None:
-        # What is alerted of is no part of what is searched, and follows Phase 1.
-        return Spec.model_validate({**stored.spec, "alerts": spec.alerts}), stored.history
+        # What decides how it runs is no part of what is searched, and follows Phase 1.
+        return Spec.model_validate({**stored.spec, **spec.how_it_runs}), stored.history
     assert ranked.best is not None
     try:
         made = supplement(spec, ranked.budget, ranked.best, trials)

@@ -15,6 +15,7 @@ from hpo.fork_server import ForkServer, call
 from hpo.machine import own_processes, read_machine
 from hpo.service import Service, open_existing
 from hpo.settings import Settings
+from hpo.trial_memory import check_limit
 from studies.declaration import Derived, Prepared, architecture_values, declare, derive
 from studies.memory import fit_micro_batches
 from studies.preflight import (
@@ -191,6 +192,12 @@ def allowance_of(settings: Settings, server: ForkServer, workers: int | None = N
         smallest = min(map(usable_card, machine.cards))
         return Allowance(smallest / MIB / among, f"{share} of the smallest GPU", on_card=True)
     return Allowance(start + usable_ram(machine) / MIB / among, f"{share} of the RAM that is free", start)
+
+
+def check_limit_of_trials(settings: Settings, server: ForkServer) -> None:
+    """Raise InputError where this machine's limit lets no trial begin; every one would count as one that never fits."""
+    if settings.trial_memory_mb is not None:
+        check_limit(settings.trial_memory_mb, call(server.address, "hpo.trial_memory:measure_start"))
 
 
 def _passed(spec: Spec, findings: Sequence[Finding]) -> tuple[Finding, ...]:

@@ -5,6 +5,7 @@ forward pass keeps for the backward pass. A tensor counts once, however many vie
 count. The batch is a prime number of windows that divides nothing else, so what grows with it tells itself apart.
 """
 
+import weakref
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -16,12 +17,14 @@ from budgets.memory import Footprint
 from studies.families import FAMILIES, WindowShape
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import Tensor, UntypedStorage, nn
 
 # A prime above every width, window and number of features; memory is no matter, the tensors are fake.
 _WINDOWS = 10_007
 # Windows of two real passes, where a module needs the content of its tensors.
 _FEW = (2, 3)
+# Sequences of two real passes of a recurrent layer: of fewer, what its workspace is rounded up to would be a part.
+_SEQUENCES = (16, 32)
 # Of which the difference is one layer like all further ones: a decoder has one, so an encoder has two and three.
 _DEPTHS = (3, 4)
 # Dropout at 0 would let torch choose an attention that keeps less; a study searches from 0.1 on.
@@ -29,6 +32,9 @@ _DROPOUT = 0.5
 
 Kept = Counter[tuple[int, int]]
 """How many tensors are kept, by their bytes a window and their bytes whatever the batch."""
+
+Tensors = tuple[tuple[int, int], ...]
+"""The same of those that grow with the batch: bytes a window, how many."""
 
 
 @dataclass
@@ -62,20 +68,29 @@ def footprint(
         _counted(model, replace(architecture, n_layers=layers), shape, precision, recompute=recompute)
         for layers in _DEPTHS
     )
-    more = Counter(dict(high.kept))
-    more.subtract(Counter(dict(low.kept)))
-    if min(more.values(), default=0) < 0:
-        return _counted(model, architecture, shape, precision, recompute=recompute)
     times = architecture.n_layers - max(_DEPTHS)
-    kept = Counter(dict(high.kept))
-    for size, count in more.items():
-        kept[size] += times * count
+    kept, recomputed = _more(low.kept, high.kept, times), _more(low.recomputed, high.recomputed, times)
+    if kept is None or recomputed is None:
+        return _counted(model, architecture, shape, precision, recompute=recompute)
     return Footprint(
         parameters=high.parameters + times * (high.parameters - low.parameters),
         largest_parameter=high.largest_parameter,
-        kept=tuple(sorted(kept.items())),
+        kept=kept,
         fixed_bytes=high.fixed_bytes + times * (high.fixed_bytes - low.fixed_bytes),
+        recomputed=recomputed,
     )
+
+
+def _more(low: Tensors, high: Tensors, times: int) -> Tensors | None:
+    """Return `high` and so many times what it has more than `low`; None where it has less of anything."""
+    more = Counter(dict(high))
+    more.subtract(Counter(dict(low)))
+    if min(more.values(), default=0) < 0:
+        return None
+    found = Counter(dict(high))
+    for size, count in more.items():
+        found[size] += times * count
+    return tuple(sorted(found.items()))
 
 
 def _counted(
@@ -96,24 +111,27 @@ def _counted(
         groups = {block: _by_divisibility(sizes) for block, sizes in seen.kept.items()}
         inputs, counts = _by_divisibility(seen.block_inputs), seen
         groups[None] = groups.get(None, Kept()) + _workspaces(seen.recurrent)
-    kept = _recomputed(groups, inputs) if recompute else sum(groups.values(), Kept())
-    return _footprint(counts, kept)
+    everything = sum(groups.values(), Kept())
+    kept = _kept_when_recomputed(groups, inputs) if recompute else everything
+    return Footprint(
+        parameters=counts.parameters,
+        largest_parameter=counts.largest_parameter,
+        kept=_by_window(kept),
+        fixed_bytes=sum(fixed * times for (_, fixed), times in kept.items()),
+        # What neither is kept nor belongs to the block that has just been computed again.
+        recomputed=_by_window(everything - kept),
+    )
 
 
-def _footprint(counts: _Pass, kept: Kept) -> Footprint:
+def _by_window(kept: Kept) -> Tensors:
     sizes: Counter[int] = Counter()
     for (a_window, _), times in kept.items():
         if a_window:
             sizes[a_window] += times
-    return Footprint(
-        parameters=counts.parameters,
-        largest_parameter=counts.largest_parameter,
-        kept=tuple(sorted(sizes.items())),
-        fixed_bytes=sum(fixed * times for (_, fixed), times in kept.items()),
-    )
+    return tuple(sorted(sizes.items()))
 
 
-def _recomputed(groups: dict[int | None, Kept], inputs: Kept) -> Kept:
+def _kept_when_recomputed(groups: dict[int | None, Kept], inputs: Kept) -> Kept:
     """Return what is kept when every block keeps its inputs alone, and the largest one has just been computed again."""
     blocks = [kept for block, kept in groups.items() if block is not None]
     largest = max(blocks, key=lambda kept: sum(size * n for (size, _), n in kept.items()), default=Kept())
@@ -146,10 +164,13 @@ def _forward(model: str, architecture: Architecture, shape: WindowShape, precisi
     targets = torch.zeros(windows, shape.n_series)
     with (
         torch.autocast("cpu", dtype=torch.bfloat16, enabled=precision == "bf16-mixed"),
-        torch.autograd.graph.saved_tensors_hooks(watch.keep, _as_it_is),
+        torch.autograd.graph.saved_tensors_hooks(watch.keep, watch.give_back),
     ):
-        nn.functional.binary_cross_entropy_with_logits(network(inputs)[:, -1], targets)
-    return _Pass(sum(entries), max(entries), watch.sizes(), watch.input_sizes(), watch.recurrent)
+        loss = nn.functional.binary_cross_entropy_with_logits(network(inputs)[:, -1], targets)
+    found = _Pass(sum(entries), max(entries), watch.sizes(), watch.input_sizes(), watch.recurrent)
+    # The graph lives as long as its loss, and what it keeps as long as the graph.
+    del loss
+    return found
 
 
 def _workspaces(recurrent: "Sequence[tuple[nn.RNNBase, Tensor]]") -> Kept:
@@ -162,11 +183,14 @@ def _workspaces(recurrent: "Sequence[tuple[nn.RNNBase, Tensor]]") -> Kept:
 
     hidden = Kept()
     for layer, given in recurrent:
-        real = _by_difference(*(_kept_by_recurrent(layer, given, sequences) for sequences in _FEW))
+        real = [sum(_kept_by_recurrent(layer, given, sequences)) for sequences in _SEQUENCES]
         with FakeTensorMode():
-            shown = _by_difference(*(_kept_by_recurrent(layer, given, sequences) for sequences in _FEW))
-        a_sequence = sum(size * n for (size, _), n in real.items()) - sum(size * n for (size, _), n in shown.items())
-        hidden[a_sequence * given.shape[0 if layer.batch_first else 1] // _WINDOWS, 0] += 1
+            shown = [sum(_kept_by_recurrent(layer, given, sequences)) for sequences in _SEQUENCES]
+        fewer, more = (known - seen for known, seen in zip(real, shown, strict=True))
+        a_sequence = (more - fewer) // (_SEQUENCES[1] - _SEQUENCES[0])
+        a_window = a_sequence * given.shape[0 if layer.batch_first else 1] // _WINDOWS
+        # One a layer of the stack, so that more of them are more of the same.
+        hidden[a_window // layer.num_layers, 0] += layer.num_layers
     return hidden
 
 
@@ -178,13 +202,19 @@ def _kept_by_recurrent(layer: "nn.RNNBase", given: "Tensor", sequences: int) -> 
     kind: Callable[..., nn.RNNBase] = type(layer)
     alike = kind(layer.input_size, layer.hidden_size, layer.num_layers, batch_first=layer.batch_first)
     watch = _Watch(alike, [])
-    with torch.autograd.graph.saved_tensors_hooks(watch.keep, _as_it_is):
-        alike(torch.zeros(sizes, requires_grad=True))
-    return watch.sizes()[None]
+    with torch.autograd.graph.saved_tensors_hooks(watch.keep, watch.give_back):
+        graph = alike(torch.zeros(sizes, requires_grad=True))
+    found = watch.sizes()[None]
+    del graph
+    return found
 
 
-def _as_it_is(tensor: "Tensor") -> "Tensor":
-    return tensor
+@dataclass(eq=False)
+class _Held:
+    """A tensor in the hands of autograd, and the block that it was kept in."""
+
+    tensor: "Tensor"
+    block: int | None
 
 
 class _Watch:
@@ -192,8 +222,8 @@ class _Watch:
 
     def __init__(self, network: "nn.Module", blocks: "Sequence[nn.Module]") -> None:
         self._own = {parameter.untyped_storage()._cdata for parameter in network.parameters()}
-        # The tensors are held so that no address is given out twice.
-        self._kept: dict[int, tuple[int | None, Tensor]] = {}
+        # Weakly: what no path to the loss needs, such as the keys that Informer samples, is let go within the pass.
+        self._held: list[weakref.ref[_Held]] = []
         self._inputs: dict[int, Tensor] = {}
         self._block: int | None = None
         self.recurrent: list[tuple[nn.RNNBase, Tensor]] = []
@@ -204,24 +234,38 @@ class _Watch:
             block.register_forward_pre_hook(self._entering(number), with_kwargs=True)
             block.register_forward_hook(self._leaving)
 
-    def keep(self, tensor: "Tensor") -> "Tensor":
+    def keep(self, tensor: "Tensor") -> "Tensor | _Held":
         """Take a tensor that autograd is about to keep."""
-        address = tensor.untyped_storage()._cdata
-        if address not in self._own:
-            self._kept.setdefault(address, (self._block, tensor))
-        return tensor
+        if tensor.untyped_storage()._cdata in self._own:
+            return tensor
+        # Detached: with its own history it would keep alive the operation that it belongs to.
+        held = _Held(tensor.detach(), self._block)
+        self._held.append(weakref.ref(held))
+        return held
+
+    def give_back(self, kept: "Tensor | _Held") -> "Tensor":
+        """Return the tensor for the backward pass."""
+        return kept.tensor if isinstance(kept, _Held) else kept
 
     def sizes(self) -> dict[int | None, list[int]]:
-        """Return the bytes of the tensors that were kept, by block."""
+        """Return the bytes of the tensors that are kept, by the block that kept each first."""
         found: dict[int | None, list[int]] = {}
-        for block, tensor in self._kept.values():
-            found.setdefault(block, []).append(tensor.untyped_storage().nbytes())
+        for block, storage in self._storages().values():
+            found.setdefault(block, []).append(storage.nbytes())
         return found
 
     def input_sizes(self) -> list[int]:
         """Return the bytes of the inputs of blocks that nothing outside of them keeps."""
-        outside = {address for address, (block, _) in self._kept.items() if block is None}
+        outside = {address for address, (block, _) in self._storages().items() if block is None}
         return [t.untyped_storage().nbytes() for address, t in self._inputs.items() if address not in outside]
+
+    def _storages(self) -> "dict[int, tuple[int | None, UntypedStorage]]":
+        found: dict[int, tuple[int | None, UntypedStorage]] = {}
+        for held in (each() for each in self._held):
+            if held is not None:
+                storage = held.tensor.untyped_storage()
+                found.setdefault(storage._cdata, (held.block, storage))
+        return found
 
     def _meeting(self, module: Any, args: Any) -> None:  # noqa: ANN401  a hook
         self.recurrent.append((module, args[0]))

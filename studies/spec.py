@@ -222,10 +222,15 @@ class Spec(Section):
         return self.model_dump(mode="json")
 
     def architecture(self, budget: str, style: str) -> Architecture:
-        """Return the shape of a budget and style, from `architectures` where that names it."""
+        """Return the shape of a budget and style: from `architectures` where that names it, else the table's.
+
+        A family that is built with one number of heads alone has that one in place of the table's.
+        """
         override: Shape | None = getattr(self.architectures.get(budget, StyleShapes()), style)
         if override is None:
-            return compute_budget_aware_extremes(budget, style)
+            row = compute_budget_aware_extremes(budget, style)
+            heads = self._family.heads if self.uses_prices else None
+            return row if heads is None else replace(row, n_heads=heads)
         return Architecture(override.d_model, override.n_layers, override.n_heads)
 
 

@@ -43,8 +43,15 @@ def test_a_step_in_parts_draws_the_mask_of_all_its_windows_every_time() -> None:
 
 def test_blocks_that_glibc_maps_leave_no_holes() -> None:
     large = Footprint(1, 1, ((MIB, 4), (1000, 1)))
-    assert large.in_small_blocks(31) == 31 * (4 * MIB + 1000)
-    assert large.in_small_blocks(32) == 32 * 1000
+    assert large.slack(31) == round(ALLOCATOR_SLACK * 31 * (4 * MIB + 1000))
+    assert large.slack(32) == round(ALLOCATOR_SLACK * 32 * 1000)
+
+
+def test_tensors_that_are_computed_again_are_not_kept_but_leave_holes() -> None:
+    lighter = Footprint(1, 1, ((1000, 1),), recomputed=((1000, 5),))
+    assert lighter.activations(10) == 10_000
+    assert lighter.slack(10) == round(ALLOCATOR_SLACK * (10_000 + 50_000 / 2))
+    assert Footprint.from_json(json.loads(json.dumps(lighter.as_json()))) == lighter
 
 
 @given(st.integers(1, 4096), st.integers(1, 4096))
