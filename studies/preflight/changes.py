@@ -143,7 +143,7 @@ def _several(variables: list[str]) -> Iterator[Finding]:
         yield Finding(
             "one-variable",
             Level.WARNING,
-            "one variable changes against the baseline",
+            "one variable should change against the baseline",
             f"{len(variables)} ({', '.join(variables)})",
             "change them one at a time, or expect not to know which one did it",
         )

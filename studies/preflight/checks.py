@@ -141,7 +141,7 @@ def _memory(study: Resolved, model: Model, allowance: Allowance | None) -> Itera
     whole = model.memory(model.plan, study.data_bytes)
     if allowance is None or whole is None:
         return
-    says = f"{model.name} fits {allowance.limit_mb:,.0f} MiB ({allowance.limit_is})"
+    says = f"{model.name} should fit {allowance.limit_mb:,.0f} MiB ({allowance.limit_is})"
     if allowance.holds(whole):
         return
     fitting = _fitting_micro_batch(study, model, allowance)
@@ -170,7 +170,7 @@ def _hours(study: Resolved) -> Iterator[Finding]:
         yield Finding(
             "hours",
             Level.WARNING,
-            "the whole search takes less than a week of this machine",
+            "the whole search should take less than a week of this machine",
             f"{study.hours / 24:,.0f} days or more",
             "search fewer budgets, fewer steps or fewer features, or use more machines or a GPU",
         )
