@@ -118,8 +118,14 @@ def equal_parameter_shapes(parameters: int, n_heads: int, multiple: int = 1) -> 
 
     Every width that is a multiple of both arguments gets the depth that comes nearest; of widths with the same depth
     the nearest one stays.
+
+    Raises:
+        BudgetError: heads or multiple are not positive, or the narrowest width takes more parameters.
     """
+    _check_positive(n_heads=n_heads, multiple=multiple)
     step = math.lcm(n_heads, multiple)
+    if parameters < 12 * step**2:
+        raise BudgetError(_infeasible(parameters, 1.0, step))
     nearest: dict[int, Architecture] = {}
     for d_model in range(step, math.ceil(_width(parameters, 1)) + step, step):
         shape = Architecture(d_model, max(1, round(parameters / (12 * d_model**2))), n_heads)
@@ -140,11 +146,7 @@ def usual_heads(parameters: int) -> int:
 def _solve(
     parameters: int, aspect: float, n_heads: int, multiple: int, to_whole: Callable[[float], int]
 ) -> Architecture:
-    if parameters < 1 or not 0 < aspect < math.inf or n_heads < 1 or multiple < 1:
-        raise BudgetError(
-            "parameters, aspect, n_heads and the multiple are positive, not "
-            f"{parameters}, {aspect}, {n_heads} and {multiple}: correct them"
-        )
+    _check_positive(parameters=parameters, aspect=aspect, n_heads=n_heads, multiple=multiple)
     step = math.lcm(n_heads, multiple)
     n_layers = round((parameters / (12 * aspect**2)) ** (1 / 3))
     # A root that is a whole number but for the last bits of a float is that number.
@@ -152,6 +154,12 @@ def _solve(
     if steps < 1:
         raise BudgetError(_infeasible(parameters, aspect, step))
     return Architecture(to_whole(steps) * step, n_layers, n_heads)
+
+
+def _check_positive(**given: float) -> None:
+    for name, value in given.items():
+        if not 0 < value < math.inf:
+            raise BudgetError(f"{name} is a positive number, not {value}: correct it")
 
 
 def _width(parameters: int, n_layers: int) -> float:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final
 
+from budgets.divisors import LARGEST_COUNT
 from budgets.errors import BudgetError
 
 BYTES_A_PARAMETER: Final = 12
@@ -112,8 +113,8 @@ def size_mlp(inputs: int, hidden_dims: Sequence[int], head_dims: Sequence[int] =
     if not hidden_dims:
         raise BudgetError("a perceptron has at least one hidden layer, not none: name their widths, such as 1024 512")
     for name, width in (("inputs", inputs), *(("hidden_dims", each) for each in (*hidden_dims, *head_dims))):
-        if width < 1:
-            raise BudgetError(f"{name} are positive widths, not {width}: correct it")
+        if not 1 <= width <= LARGEST_COUNT:
+            raise BudgetError(f"{name} are widths from 1 to {LARGEST_COUNT:,}, not {width}: correct it")
     widths = [inputs, *hidden_dims]
     trunk = [Layer(f"layer {i + 1}", widths[i], widths[i + 1]) for i in range(len(hidden_dims))]
     heads = [Layer(f"head {i + 1}", hidden_dims[-1], width) for i, width in enumerate(head_dims)]

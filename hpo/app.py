@@ -20,7 +20,7 @@ from hpo.settings import Settings
 from hpo.storage import database_away, open_storage
 from hpo.upgrade import optuna_version
 from studies.checkpoint_contents import CHECKPOINT_NAME
-from studies.spec import Spec
+from studies.spec import LARGEST_CAP, Spec
 
 if TYPE_CHECKING:
     from hpo.dashboard import Listener
@@ -93,6 +93,8 @@ def resume(settings: Settings, storage_url: str | None, name: str, cap: int | No
                 f"study {name} has used {used} trials, so a cap of {new_cap} leaves none: "
                 f"resume it with --trials above {used}"
             )
+        if new_cap > LARGEST_CAP:
+            raise StorageError(f"--trials is a cap of at most {LARGEST_CAP:,}, not {new_cap}: take a smaller one")
         spec = Spec.model_validate({**study.spec, "trials": new_cap})
         off = study.convergence_off or study.state is StudyState.CONVERGED
         resumed = replace(

@@ -51,6 +51,14 @@ class Attempts:
             attributes=attributes,
         )
 
+    def as_run(self, trial: TrialRecord, successor: TrialRecord) -> dict[str, Any]:
+        """Return what a successor's record has to say otherwise where it gets the score of the trial before it."""
+        known, smaller = trial.attributes.get("made_lighter", {}), successor.attributes.get("made_lighter", {})
+        if known == smaller:
+            return {}
+        values = self.values(trial)
+        return {**{name: values[name] for name in smaller if name in values}, "made_lighter": known}
+
     def _lighter(self, trial: TrialRecord) -> dict[str, int] | None:
         return self.declaration.lighter(self.values(trial))
 

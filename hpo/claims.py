@@ -67,7 +67,7 @@ class Claims:
         self.name = study.name
         self.spec = Spec.model_validate(study.spec)
         self.declaration: Declaration = declare(self.spec)
-        self.stored_fingerprint = study.fingerprint
+        self.stored_spec = study.spec
         self._prepared = study.prepared
         self._derived = tuple(Derived(**rule) for rule in study.prepared.get("derived", ()))
         self._attempts = Attempts(self.declaration, self.spec.max_attempts, self._derived)
@@ -332,7 +332,8 @@ class Claims:
         if following and following[-1].state is TrialState.WAITING:
             assert trial.worker is not None
             self._control.start_trial(self.name, following[-1].number, trial.worker)
-            self._write(replace(following[-1], worker=trial.worker), outcome)
+            attributes = {**self._attempts.as_run(trial, following[-1]), **outcome.attributes}
+            self._write(replace(following[-1], worker=trial.worker), replace(outcome, attributes=attributes))
             self.publish()
         forget_outcome(self._home, self.name, trial.number)
 

@@ -24,7 +24,7 @@ def check(
 
     Nothing is written. `hpo run` looks at the same rules first, and refuses a study with an error.
 
-    hpo check my-study.yaml --baseline quickstart
+    hpo check quickstart
     hpo check my-study.yaml --baseline quickstart#7 --strict
     hpo check --explain batch-minimum
 
@@ -35,15 +35,20 @@ def check(
         explain: Print this rule, with its table and its source, or `all`.
     """
     if explain is not None:
+        for flag, is_given in (("--baseline", baseline is not None), ("--strict", strict)):
+            if is_given:
+                raise InputError(f"--explain prints a rule and looks at no study, with {flag}: leave one of them out")
         return _explain(explain, as_json=json_output)
     if study is None:
         raise InputError("hpo check needs a STUDY, and none was given: name one, or a rule with --explain")
     from hpo.check_view import print_preflight
     from hpo.preflight import examine
+    from hpo.run_view import RunView
     from hpo.settings import load_settings
     from studies.reading import read_spec
 
-    found = examine(read_spec(study), load_settings(), storage, baseline)
+    view = RunView(quiet=json_output)
+    found = examine(read_spec(study), load_settings(), storage, baseline, view.working)
     print_json(found.as_json(strict=strict)) if json_output else print_preflight(found)
     if not found.blocks(strict=strict):
         return 0

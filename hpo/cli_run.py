@@ -115,11 +115,9 @@ def run(  # noqa: PLR0913  one parameter a flag
 
 
 def _one_if_safe(spec: "Spec", workers: int | None) -> int | None:
-    if spec.mode != "safe":
-        return workers
-    if workers is not None and workers > 1:
-        raise InputError(f"mode safe runs one worker, not {workers}: leave --workers out, or run it in mode fast")
-    return 1 if workers is None else workers
+    from hpo.fleet_plan import one_if_safe
+
+    return one_if_safe([spec], workers)
 
 
 def _refuse_ignored(flags: Sequence[str], *, then_phase2: bool) -> None:
@@ -170,8 +168,10 @@ def phase2(  # noqa: PLR0913  one parameter a flag
 
 def _check_phase2(spec: "Spec", options: "Phase2Options") -> None:
     from hpo.phase2 import check_options
+    from hpo.preflight import look_ahead
 
     check_options(spec, options)
+    look_ahead(spec)
 
 
 def _options(param_budget: list[str] | None, trials: int | None) -> "Phase2Options":
@@ -315,9 +315,10 @@ def _next_steps(result: "Result", workers: int | None) -> list[str]:
 
 def _dry_run(spec: "Spec", storage: str | None, *, as_json: bool) -> int:
     from hpo import launch
+    from hpo.run_view import RunView
     from hpo.settings import load_settings
 
-    planned = launch.plan(spec, load_settings(), storage)
+    planned = launch.plan(spec, load_settings(), storage, RunView(quiet=as_json))
     if as_json:
         print_json(planned)
     else:

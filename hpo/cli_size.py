@@ -13,6 +13,7 @@ from budgets import (
     smallest_architecture_reaching,
     usual_heads,
 )
+from budgets.divisors import LARGEST_COUNT
 from budgets.errors import InputError
 from budgets.mlp import HARDWARE_TIERS, HEAD_DIMS, USE_CASES, MlpSize, hardware_tier, size_mlp
 from hpo.output import Json, print_json
@@ -71,6 +72,9 @@ def transformer(  # noqa: PLR0913  one parameter a flag
         raise InputError(f"--rounding is nearest, down or up, not {rounding!r}: nearest is the default")
     if data_tier is not None and data_tier not in _TIERS:
         raise InputError(f"--data-tier is one of {', '.join(_TIERS)}, not {data_tier!r}: a20 is the default")
+    for name, given, least in (("--window", window, 2), ("--horizon", horizon, 1)):
+        if not least <= given <= LARGEST_COUNT:
+            raise InputError(f"{name} is a number of rows from {least} to {LARGEST_COUNT:,}, not {given}: correct it")
     tier = data_tier or ("none" if model == "patchtst" else "a20")
     family, windows = _family(model), WindowShape(window, horizon, _SERIES, _TIERS[tier])
     parameters = parse_budget(budget)

@@ -71,12 +71,13 @@ def plan(
     """
     from hpo import planning
     from hpo.fleet_plan_view import print_plan
+    from hpo.run_view import RunView
     from hpo.settings import load_settings
 
     size = worker_count(workers)
     if size == 0:
         raise InputError("--workers is 1 or more for a plan, not 0: leave it out for auto")
-    found = planning.plan(load_settings(), storage, study or (), size)
+    found = planning.plan(load_settings(), storage, study or (), size, RunView(quiet=json_output).working)
     print_json(found.as_json()) if json_output else print_plan(found)
     return 0
 

@@ -208,7 +208,8 @@ class Control:
 
     def batch_swings(self, study: str) -> list[BatchSwing]:
         """Return how the metric of every complete trial differed from batch to batch, where that was recorded."""
-        return [BatchSwing(**row) for row in self._read("batch_swings", study=study)]
+        rows = self._read("batch_swings", study=study)
+        return [BatchSwing(**{**row, "effective_batch": int(row["effective_batch"])}) for row in rows]
 
     def unregister(self, worker: str) -> None:
         """Say that the worker has left."""

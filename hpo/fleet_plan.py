@@ -1,9 +1,10 @@
 """How many workers this machine takes, why, and what they would do: `hpo fleet plan`, and `--workers auto`."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Final
 
+from budgets.errors import InputError
 from budgets.memory import Calibration, calibrate
 from budgets.placement import (
     HEAD_ROOM,
@@ -19,8 +20,11 @@ from budgets.placement import (
 )
 from hpo.machine import read_machine
 from hpo.trial_sizes import Search, TrialSize, peaks_of, trial_sizes
+from studies.spec import Spec
 
 _TAKEN_AWAY = 2
+DEFAULT_SEARCH: Final = "default-budgets"
+"""What is planned for where there is no study."""
 
 
 @dataclass(frozen=True)
@@ -138,3 +142,16 @@ def _hungriest(demands: Sequence[Demand]) -> Demand:
         ram_bytes=max(each.ram_bytes for each in demands),
         card_bytes=max(each.card_bytes for each in demands),
     )
+
+
+def one_if_safe(specs: Iterable[Spec], workers: int | None) -> int | None:
+    """Return how many workers to start for these studies: one where any is in mode safe, whose trials run alone.
+
+    Raises:
+        InputError: more were asked for.
+    """
+    if all(spec.mode != "safe" for spec in specs):
+        return workers
+    if workers is not None and workers > 1:
+        raise InputError(f"mode safe runs one worker, not {workers}: leave --workers out, or run it in mode fast")
+    return 1 if workers is None else workers

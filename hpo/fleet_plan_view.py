@@ -6,7 +6,7 @@ from rich.console import Console
 from rich.table import Table
 
 from budgets.placement import SERVER_BYTES, Limit, usable_ram
-from hpo.fleet_plan import FleetPlan
+from hpo.fleet_plan import DEFAULT_SEARCH, FleetPlan
 from hpo.output import count
 
 _GIB = 2**30
@@ -15,11 +15,17 @@ _GIB = 2**30
 def print_plan(plan: FleetPlan) -> None:
     """Print the machine, what a trial needs, how many workers fit and why, the mix, and the pace."""
     console = Console(highlight=False)
-    console.print(*_machine_lines(plan), sep="\n")
+    console.print(_for_line(plan), *_machine_lines(plan), sep="\n")
     console.print("", _sizes_table(plan), "", sep="\n")
-    console.print(_process_line(plan), style="dim")
+    console.print(_process_lines(plan), style="dim")
     console.print("", "workers that fit when each may train the largest", _limits_table(plan), sep="\n")
     console.print("", *_verdict(plan), *_mix_lines(plan), *_pace_lines(plan), sep="\n")
+
+
+def _for_line(plan: FleetPlan) -> str:
+    if plan.studies == (DEFAULT_SEARCH,):
+        return "for a study of all budgets as it is by default, since none is open"
+    return f"for {', '.join(plan.studies)}"
 
 
 def _machine_lines(plan: FleetPlan) -> list[str]:
@@ -34,7 +40,8 @@ def _machine_lines(plan: FleetPlan) -> list[str]:
         f"{plan.head_room:.0%} of that is planned with; of RAM, {_gib(SERVER_BYTES)} are the server that all share"
     )
     if plan.at_work:
-        lines.append(f"{plan.at_work} processes of workers here now count as free")
+        process = "process of workers" if plan.at_work == 1 else "processes of workers"
+        lines.append(f"the memory of {plan.at_work} {process} here now counts as free")
     return lines
 
 
@@ -53,10 +60,13 @@ def _sizes_table(plan: FleetPlan) -> Table:
     return table
 
 
-def _process_line(plan: FleetPlan) -> str:
+def _process_lines(plan: FleetPlan) -> str:
     known = plan.calibration
     source = f"the median of {count(known.trials, 'finished trial')}" if known.trials else "no trial has told yet"
-    return f"model: weights, gradients, AdamW; process: {known.process_bytes / 2**20:.0f} MiB a trial, {source}"
+    return (
+        "model: weights, gradients, AdamW; rest: buffers, the data and the process\n"
+        f"process: {known.process_bytes / 2**20:.0f} MiB a trial, {source}"
+    )
 
 
 def _limits_table(plan: FleetPlan) -> Table:
@@ -74,7 +84,9 @@ def _limits_table(plan: FleetPlan) -> Table:
 
 def _verdict(plan: FleetPlan) -> list[str]:
     threads = count(plan.threads, "thread")
-    line = f"{count(plan.workers, 'worker')} with {threads} each: {plan.limits[0].resource} binds"
+    binding = plan.limits[0].resource
+    binds = "the cores bind" if binding == "cores" else f"{binding} binds"
+    line = f"{count(plan.workers, 'worker')} with {threads} each: {binds}"
     if plan.workers > plan.fitting > 0:
         line = f"{count(plan.workers, 'worker')} with {threads} each: {plan.workers - plan.fitting} more than fit"
     if plan.fitting == 0:
@@ -103,16 +115,22 @@ def _mix_lines(plan: FleetPlan) -> list[str]:
 
 
 def _pace_lines(plan: FleetPlan) -> list[str]:
+    if not any(size.demand.trials for size in plan.sizes):
+        return ["", "no trial is left to do: `hpo resume STUDY --trials N` allows more"]
     if plan.an_hour is None or plan.an_hour_with_fewer is None:
         return ["", "trials an hour: unknown until trials have finished"]
     ended = sum(size.ended for size in plan.sizes)
     lost = plan.an_hour - plan.an_hour_with_fewer
-    cost = f"{lost:.3g} fewer" if lost > 0 else "none: the others get their threads"
+    cost = f"{_three_digits(lost)} fewer" if lost > 0 else "none: the others get their threads"
     return [
         "",
-        f"trials an hour: {plan.an_hour:.3g} at most, measured on {count(ended, 'finished trial')}",
+        f"trials an hour: {_three_digits(plan.an_hour)} at most, measured on {count(ended, 'finished trial')}",
         f"two workers fewer cost: {cost}",
     ]
+
+
+def _three_digits(value: float) -> str:
+    return f"{float(f'{value:.3g}'):,g}"
 
 
 def _amount(limit: Limit, value: int) -> str:

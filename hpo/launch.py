@@ -9,17 +9,23 @@ from typing import Any
 
 from hpo import control_schema
 from hpo.control import Control
-from hpo.cost import least_cost
 from hpo.fleet import Fleet
 from hpo.fleet_log import FleetLog
-from hpo.fleet_plan import automatic_workers
+from hpo.fleet_plan import automatic_workers, one_if_safe
 from hpo.fork_server import ForkServer, call
 from hpo.machine import available_cores
 from hpo.monitor import Status
 from hpo.output import count
 from hpo.phase1 import check_same_data, check_stored, ensure_study
 from hpo.phase2 import Phase2Options, Phase2Plan, plan_phase2
-from hpo.preflight import allowance_of, look_before_preparing, look_when_prepared
+from hpo.preflight import (
+    allowance_of,
+    check_limit_of_trials,
+    cost_here,
+    look_at_plan,
+    look_before_preparing,
+    look_when_prepared,
+)
 from hpo.presence import this_host
 from hpo.records import StudyRecord, StudyState, TrialRecord
 from hpo.run_view import RunView
@@ -32,6 +38,7 @@ from hpo.trial_sizes import searches_of
 from hpo.worker import ServerGoneError, WorkerOptions, run_worker
 from studies.declaration import Prepared, declare
 from studies.memory import fit_micro_batches
+from studies.preflight import Finding
 from studies.spaces import describe
 from studies.spec import Spec
 
@@ -51,23 +58,27 @@ class Result:
     fault: str = ""
 
 
-def plan(spec: Spec, settings: Settings, storage_url: str | None) -> dict[str, Any]:
+def plan(spec: Spec, settings: Settings, storage_url: str | None, view: RunView) -> dict[str, Any]:
     """Return what a run would do, without writing anything: the object of `hpo run --dry-run --json`."""
     _check_storage(spec, settings, storage_url)
+    look_before_preparing(spec)
     declaration = declare(spec)
     with ForkServer(declaration.preload) as server:
-        server.wait_until_ready()
-        prepared = _prepare(server, spec, settings, dry=True)
-        speed = call(server.address, "studies.cost:measure_speed") if spec.uses_prices else None
+        with view.working("loading"):
+            server.wait_until_ready()
+        with view.working("reading the data"):
+            prepared = _prepare(server, spec, settings, keep=False)
+            cost = cost_here(server, spec, prepared)
+            found = look_at_plan(spec, prepared, allowance_of(settings, server), cost)
     forced = [forced_row(design, prepared) for design in declaration.forced]
     return {
         "study": spec.name,
         "cap": spec.trials,
         "forced": forced,
         "space": {name: describe(distribution) for name, distribution in declaration.space.items()},
-        "cost": least_cost(spec, prepared, speed),
+        "cost": cost,
         "data": dict(prepared.sizes),
-        "notices": list(prepared.notices),
+        "notices": [*prepared.notices, *found],
         "spec": spec.as_json(),
     }
 
@@ -81,17 +92,24 @@ def run(spec: Spec, settings: Settings, storage_url: str | None, workers: int | 
     _check_storage(spec, settings, storage_url)
     found = look_before_preparing(spec)
     with _server_for([spec], view) as server:
-        with view.working("reading the data"):
-            prepared = _prepare(server, spec, settings, dry=False)
+        # A study that is only made here may be for larger machines.
         if workers != 0:
-            # A study that is only made here may be for larger machines.
+            check_limit_of_trials(settings, server)
+        with view.working("reading the data"):
+            prepared = _prepare(server, spec, settings, keep=False)
+        if workers != 0:
             allowance = allowance_of(settings, server, workers)
-            prepared, more = look_when_prepared(spec, prepared, allowance, found)
+            with view.working("looking at the rules"):
+                cost = cost_here(server, spec, prepared)
+            prepared, more = look_when_prepared(spec, prepared, allowance, found, cost)
             found += more
         for notice in (*prepared.notices, *(f"{each.message} [{each.rule}]" for each in found)):
             view.notice(notice)
         with open_service(settings, storage_url) as service:
             study = ensure_study(service.storage, spec, prepared)
+            with view.working("keeping the data"):
+                arguments = (declare(spec).readiness, spec, study.prepared, settings.home)
+                call(server.address, "hpo.trial:check_ready", *arguments)
             return _work_on(service, server, [study], workers, storage_url, view)[0]
 
 
@@ -101,6 +119,7 @@ def plan_supplement(
     """Return the ranking of the budgets and what `hpo phase2` would make, without writing anything."""
     with open_existing(settings, storage_url, name) as service:
         planned = plan_phase2(service.control, service.find(name), options)
+        _look_at_new(planned)
         return planned, [supplement_row(service.control, spec, history) for spec, history in planned.studies]
 
 
@@ -121,12 +140,28 @@ def supplement(
     with open_existing(settings, storage_url, name) as service:
         parent = service.find(name)
         # To refuse before anything heavy is loaded.
-        specs = [spec for spec, _ in plan_phase2(service.control, parent, options).studies]
+        found = plan_phase2(service.control, parent, options)
+        for finding in _look_at_new(found):
+            view.notice(f"{finding.message} [{finding.rule}]")
+        specs = [spec for spec, _ in found.studies]
+        workers = one_if_safe(specs, workers)
         with _server_for(specs, view) as server:
+            if workers != 0:
+                check_limit_of_trials(settings, server)
             planned, made = _make_supplements(service, server, parent, options, workers, view)
             rows = [supplement_row(service.control, spec, history) for spec, history in planned.studies]
             show(planned, rows)
             return _work_on(service, server, made, workers, storage_url, view)
+
+
+def _look_at_new(planned: Phase2Plan) -> list[Finding]:
+    """Apply the rules that need no data to the studies that are not there yet."""
+    return [
+        finding
+        for spec, _ in planned.studies
+        if spec.name not in planned.existing
+        for finding in look_before_preparing(spec)
+    ]
 
 
 def let_end(name: str, settings: Settings, storage_url: str | None, view: RunView) -> None:
@@ -153,7 +188,7 @@ def _make_supplements(
         view.working("reading the data"),
     ):
         planned = plan_phase2(service.control, parent, options)
-        prepared = [_prepare(server, spec, service.settings, dry=False) for spec, _ in planned.studies]
+        prepared = [_prepare(server, spec, service.settings) for spec, _ in planned.studies]
         for each in prepared:
             check_same_data(parent, each)
         if workers != 0:
@@ -184,6 +219,7 @@ def work(
             preload = _preload_for(service, studies)
         with ForkServer((*preload, _PRELOAD_SERVICE)) as server:
             server.wait_until_ready()
+            check_limit_of_trials(settings, server)
             options = WorkerOptions(
                 storage_url=storage_url,
                 fork_address=server.address,
@@ -223,9 +259,12 @@ def fleet_up(
     """Run a fleet until it is told to go or all its workers have left; return what went wrong, or nothing."""
     stop = StopSignals()
     with obeying_signals(stop.terminate), open_service(settings, storage_url) as service:
+        named = [Spec.model_validate(service.find(name).spec) for name in studies]
+        workers = one_if_safe(named, workers)
         size = _automatic(service, _named_or_open(service, studies)) if workers is None else workers
         with ForkServer((*_preload_for(service, studies), _PRELOAD_SERVICE)) as server:
             server.wait_until_ready()
+            check_limit_of_trials(settings, server)
             options = WorkerOptions(
                 storage_url=storage_url,
                 fork_address=server.address,
@@ -342,9 +381,9 @@ def _opening_line(study: StudyRecord, service: Service, options: WorkerOptions, 
     )
 
 
-def _prepare(server: ForkServer, spec: Spec, settings: Settings, *, dry: bool) -> Prepared:
-    home = None if dry else settings.home
-    prepared: Prepared = call(server.address, "hpo.trial:prepare", declare(spec).preparation, spec, home)
+def _prepare(server: ForkServer, spec: Spec, settings: Settings, *, keep: bool = True) -> Prepared:
+    arguments = (declare(spec).preparation, spec, settings.home, keep)
+    prepared: Prepared = call(server.address, "hpo.trial:prepare", *arguments)
     return prepared
 
 

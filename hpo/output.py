@@ -19,6 +19,9 @@ Storage = Annotated[
 ]
 Json = Annotated[bool, Parameter(name="--json", negative="", help="Print one JSON object; messages go to stderr.")]
 
+# More processes than anybody means on one machine.
+_MOST_WORKERS = 1000
+
 
 def print_json(value: object) -> None:
     """Print one JSON object on standard output."""
@@ -47,12 +50,14 @@ def worker_count(text: str) -> int | None:
     """Return what `--workers` says; None is auto.
 
     Raises:
-        InputError: it is neither a number from 0 nor auto.
+        InputError: it is neither a number from 0 to 1,000 nor auto.
     """
     if text == "auto":
         return None
-    if not (text.isascii() and text.isdecimal()):
-        raise InputError(f"--workers is a number from 0 or auto, not {text!r}: leave it out for auto")
+    if not (text.isascii() and text.isdecimal() and len(text) < 5 and int(text) <= _MOST_WORKERS):
+        raise InputError(
+            f"--workers is a number from 0 to {_MOST_WORKERS:,} or auto, not {text!r}: leave it out for auto"
+        )
     return int(text)
 
 

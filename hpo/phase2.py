@@ -16,7 +16,7 @@ from hpo.errors import StorageError
 from hpo.output import count
 from hpo.records import StudyRecord, StudyState, TrialRecord, TrialState
 from studies.declaration import declare, history, supplement
-from studies.spec import Spec, phase2_name
+from studies.spec import LARGEST_CAP, Spec, phase2_name
 
 RankBy = Literal["mean", "best"]
 # The best of many trials is lucky; the mean of three is less so.
@@ -149,8 +149,8 @@ def check_options(spec: Spec, options: Phase2Options) -> None:
     """Raise InputError for what no trial of Phase 1 could make right: so it can be said before one is run."""
     if options.top_budgets < 1:
         raise InputError(f"--top-budgets is 1 or more, not {options.top_budgets}: 2 is the default")
-    if options.cap < 1:
-        raise InputError(f"--trials is 1 or more, not {options.cap}: {_DEFAULT_CAP} is the default")
+    if not 1 <= options.cap <= LARGEST_CAP:
+        raise InputError(f"--trials is from 1 to {LARGEST_CAP:,}, not {options.cap}: {_DEFAULT_CAP} is the default")
     unknown = [budget for budget in options.param_budgets if budget not in spec.budgets]
     if unknown:
         raise InputError(
@@ -209,8 +209,8 @@ def _plan_one(
 ) -> tuple[Spec, Sequence[Mapping[str, Any]]]:
     stored = control.study(phase2_name(spec.name, ranked.budget))
     if stored is not None:
-        # What is alerted of is no part of what is searched, and follows Phase 1.
-        return Spec.model_validate({**stored.spec, "alerts": spec.alerts}), stored.history
+        # What decides how it runs is no part of what is searched, and follows Phase 1.
+        return Spec.model_validate({**stored.spec, **spec.how_it_runs}), stored.history
     assert ranked.best is not None
     try:
         made = supplement(spec, ranked.budget, ranked.best, trials)

@@ -1,11 +1,12 @@
 """`hpo fleet plan`: this machine, and the studies that wait for it."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import asdict
 from typing import Any
 
 from hpo.control import Control
-from hpo.fleet_plan import FleetPlan, plan_fleet
+from hpo.fleet_plan import DEFAULT_SEARCH, FleetPlan, plan_fleet
 from hpo.fork_server import ForkServer, call
 from hpo.machine import own_processes, read_machine
 from hpo.preflight import allowance_of
@@ -20,10 +21,16 @@ from studies.spec import Spec
 _MIB = 2**20
 
 
-def plan(settings: Settings, storage_url: str | None, names: Sequence[str], workers: int | None) -> FleetPlan:
+Working = Callable[[str], AbstractContextManager[None]]
+
+
+def plan(
+    settings: Settings, storage_url: str | None, names: Sequence[str], workers: int | None, working: Working
+) -> FleetPlan:
     """Return the plan for this machine and these studies; without names for all open ones.
 
-    Where there is none, it is for a study of all budgets, as it would be made by default.
+    Where there is none, it is for a study of all budgets, as it would be made by default. `working` shows that
+    something takes a while.
 
     Raises:
         UnknownStudyError: a study is not there.
@@ -31,27 +38,29 @@ def plan(settings: Settings, storage_url: str | None, names: Sequence[str], work
     own = own_processes()
     machine = read_machine(own=own)
     if not names and is_untouched(settings, storage_url):
-        return plan_fleet(machine, [_default_search(settings)], workers=workers)
+        return plan_fleet(machine, [_default_search(settings, working)], workers=workers)
     with open_existing(settings, storage_url, names[0] if names else None) as service:
         studies = [service.find(name) for name in names or service.control.open_studies()]
         searches = searches_of(service.control, studies)
         on_cards = _on_cards(service, settings.lost_after_seconds)
     return plan_fleet(
         machine,
-        searches or [_default_search(settings)],
+        searches or [_default_search(settings, working)],
         workers=workers,
         card_bytes=on_cards,
         at_work=len(own),
     )
 
 
-def _default_search(settings: Settings) -> Search:
+def _default_search(settings: Settings, working: Working) -> Search:
     """Return a study of all budgets, with its models counted as they are before one is made; nothing is written."""
-    spec = Spec(name="default-budgets")
+    spec = Spec(name=DEFAULT_SEARCH)
     declaration = declare(spec)
     with ForkServer(declaration.preload) as server:
-        server.wait_until_ready()
-        prepared: Prepared = call(server.address, "hpo.trial:prepare", declaration.preparation, spec, None)
+        with working("loading"):
+            server.wait_until_ready()
+        with working("counting the models of the default budgets"):
+            prepared: Prepared = call(server.address, "hpo.trial:prepare", declaration.preparation, spec, None)
         prepared = fit_micro_batches(spec, prepared, allowance_of(settings, server).holds)
     return Search(spec, asdict(prepared), spec.trials)
 

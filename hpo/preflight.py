@@ -1,7 +1,9 @@
 """Looking at a study before its first trial: what it resolves to, and what the rules say to it."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from budgets.errors import InputError
@@ -11,8 +13,9 @@ from hpo.cost import least_cost
 from hpo.errors import PreflightError
 from hpo.fork_server import ForkServer, call
 from hpo.machine import own_processes, read_machine
-from hpo.service import open_existing
+from hpo.service import Service, open_existing
 from hpo.settings import Settings
+from hpo.trial_memory import check_limit
 from studies.declaration import Derived, Prepared, architecture_values, declare, derive
 from studies.memory import fit_micro_batches
 from studies.preflight import (
@@ -30,6 +33,9 @@ from studies.preflight import (
 from studies.preflight.resolved import Known
 from studies.reading import read_spec
 from studies.spec import Spec
+
+# Trials are numbered in 32 bits.
+_LAST_NUMBER = 2**31 - 1
 
 
 @dataclass(frozen=True)
@@ -82,7 +88,13 @@ class Preflight:
         }
 
 
-def examine(spec: Spec, settings: Settings, storage_url: str | None, baseline: str | None) -> Preflight:
+def examine(
+    spec: Spec,
+    settings: Settings,
+    storage_url: str | None,
+    baseline: str | None,
+    working: Callable[[str], AbstractContextManager[None]],
+) -> Preflight:
     """Look at a study, and at what differs from a baseline; nothing is written.
 
     Args:
@@ -90,22 +102,39 @@ def examine(spec: Spec, settings: Settings, storage_url: str | None, baseline: s
         settings: of this machine.
         storage_url: where the baseline is, if it is a trial.
         baseline: a built-in study, a YAML file, or STUDY#TRIAL of the storage.
+        working: shows that something takes a while.
 
     Raises:
         InputError: there is no such baseline.
     """
-    other = None if baseline is None else _baseline(baseline, settings, storage_url)
-    modules = [module for each in (spec, *([other.spec] if other else ())) for module in declare(each).preload]
-    with ForkServer(tuple(dict.fromkeys(modules))) as server:
-        server.wait_until_ready()
-        allowance = allowance_of(settings, server)
-        known, refused = _known(server, spec, allowance)
-        study = resolve(spec, known)
-        compared = None if other is None else _resolved(server, other, allowance)
+    compare_with = None if baseline is None else _baseline(baseline, settings, storage_url)
+    with ForkServer(declare(spec).preload) as server:
+        with working("loading"):
+            server.wait_until_ready()
+        with working("reading the data"):
+            allowance = allowance_of(settings, server)
+            known, refused = _known(server, spec, allowance)
+    study = resolve(spec, known)
+    compared = None if compare_with is None else compare_with(known.precision)
     changes, differences = compare_with_baseline(study, compared) if compared else ((), ())
     findings = (*refused, *differences, *check(study, allowance))
     ordered = tuple(sorted(findings, key=lambda finding: list(Level).index(finding.level)))
     return Preflight(study, ordered, allowance, compared, changes)
+
+
+def look_at_plan(
+    spec: Spec, prepared: Prepared, allowance: Allowance, cost: Mapping[str, Any] | None
+) -> tuple[str, ...]:
+    """Apply all rules, and return what a run here would say; a run elsewhere may have more memory.
+
+    Raises:
+        PreflightError: an error that needs no data to be seen, and is one on any machine.
+    """
+    look_before_preparing(spec)
+    fitted = fit_micro_batches(spec, prepared, allowance.holds)
+    found = check(resolve(spec, Known(fitted.derived, fitted.sizes, _hours(cost))), allowance)
+    refused = "a run here is refused: "
+    return tuple(f"{refused * (each.level is Level.ERROR)}{each.message} [{each.rule}]" for each in found)
 
 
 def look_before_preparing(spec: Spec) -> tuple[Finding, ...]:
@@ -117,8 +146,23 @@ def look_before_preparing(spec: Spec) -> tuple[Finding, ...]:
     return _passed(spec, check(resolve(spec, Known(architecture_values(spec)))))
 
 
+def look_ahead(spec: Spec) -> None:
+    """Refuse both phases where the second would be refused, before days are spent on the first.
+
+    Raises:
+        PreflightError: a rule notes so, or finds an error.
+    """
+    for finding in look_before_preparing(spec):
+        if finding.level is Level.NOTE:
+            raise PreflightError(f"{spec.name}: {finding.message} [{finding.rule}]; or leave --then-phase2 out")
+
+
 def look_when_prepared(
-    spec: Spec, prepared: Prepared, allowance: Allowance, earlier: Sequence[Finding]
+    spec: Spec,
+    prepared: Prepared,
+    allowance: Allowance,
+    earlier: Sequence[Finding],
+    cost: Mapping[str, Any] | None = None,
 ) -> tuple[Prepared, tuple[Finding, ...]]:
     """Choose micro-batches that fit, and apply all rules; return what was not found earlier.
 
@@ -127,7 +171,7 @@ def look_when_prepared(
     """
     fitted = fit_micro_batches(spec, prepared, allowance.holds)
     seen = {(finding.rule, finding.value) for finding in earlier}
-    found = _passed(spec, check(resolve(spec, Known(fitted.derived, fitted.sizes)), allowance))
+    found = _passed(spec, check(resolve(spec, Known(fitted.derived, fitted.sizes, _hours(cost))), allowance))
     return fitted, tuple(finding for finding in found if (finding.rule, finding.value) not in seen)
 
 
@@ -150,50 +194,54 @@ def allowance_of(settings: Settings, server: ForkServer, workers: int | None = N
     return Allowance(start + usable_ram(machine) / MIB / among, f"{share} of the RAM that is free", start)
 
 
+def check_limit_of_trials(settings: Settings, server: ForkServer) -> None:
+    """Raise InputError where this machine's limit lets no trial begin; every one would count as one that never fits."""
+    if settings.trial_memory_mb is not None:
+        check_limit(settings.trial_memory_mb, call(server.address, "hpo.trial_memory:measure_start"))
+
+
 def _passed(spec: Spec, findings: Sequence[Finding]) -> tuple[Finding, ...]:
     errors = [finding for finding in findings if finding.level is Level.ERROR]
     if errors:
         more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
+        # A study of Phase 2 is in the storage alone, where hpo check does not look.
+        all_of_them = "" if spec.supplementary else "`hpo check` shows all, "
         raise PreflightError(
-            f"{spec.name}: {errors[0].message} [{errors[0].rule}]{more}; `hpo check` shows all, "
+            f"{spec.name}: {errors[0].message} [{errors[0].rule}]{more}; {all_of_them}"
             f"`hpo check --explain {errors[0].rule}` why"
         )
     return tuple(findings)
 
 
-@dataclass(frozen=True)
-class _Baseline:
-    """What a study is compared with: another specification, or one trial of a stored study."""
+def _baseline(name: str, settings: Settings, storage_url: str | None) -> Callable[[str | None], Resolved]:
+    """Find what a study is compared with; return what resolves it, given what precision `auto` is here.
 
-    spec: Spec
-    derived: tuple[Derived, ...] | None = None
-    number: int = 0
-    values: Mapping[str, Any] = field(default_factory=dict)
-
-
-def _baseline(name: str, settings: Settings, storage_url: str | None) -> _Baseline:
+    Shapes and batches follow by arithmetic alone, so neither data nor torch is needed.
+    """
     study, hash_sign, number = name.rpartition("#")
-    if not hash_sign:
-        return _Baseline(read_spec(name))
-    if not number.isdigit():
-        raise InputError(f"a trial of a study is STUDY#NUMBER, not {name!r}: `hpo status {study}` shows numbers")
+    if not hash_sign or Path(name).is_file():
+        spec = read_spec(name)
+        return lambda precision: resolve(spec, Known(architecture_values(spec), precision=precision))
+    if not study or not (number.isascii() and number.isdecimal()):
+        raise InputError(f"a trial of a study is STUDY#NUMBER, not {name!r}: such as quickstart#7")
     with open_existing(settings, storage_url, study) as service:
-        found = service.find(study)
-        trial = service.control.trial(study, int(number))
-        if trial is None:
-            raise InputError(f"study {study} has trials 0 to {found.cap - 1} or so, not {number}: take one of them")
-        derived = tuple(Derived(**rule) for rule in found.prepared.get("derived", ()))
+        return _stored_trial(service, study, int(number))
+
+
+def _stored_trial(service: Service, study: str, number: int) -> Callable[[str | None], Resolved]:
+    found = service.find(study)
+    trial = service.control.trial(study, number) if number <= _LAST_NUMBER else None
+    if trial is None:
+        last = max((each.number for each in service.control.trials(study)), default=None)
+        have = "no trials yet" if last is None else f"trials 0 to {last}"
+        raise InputError(f"study {study} has {have}, not {number}: take one that is there")
+    derived = tuple(Derived(**rule) for rule in found.prepared.get("derived", ()))
     # Of what a trial measured nothing counts: only what it was given.
-    names = {name for rule in derived for name in rule.values} | {"made_lighter"}
+    names = {name for rule in derived for name in rule.values}
     given = {name: value for name, value in trial.attributes.items() if name in names}
     values = {**trial.params, **derive(trial.params, derived), **given}
-    return _Baseline(Spec.model_validate(found.spec), derived, trial.number, values)
-
-
-def _resolved(server: ForkServer, baseline: _Baseline, allowance: Allowance) -> Resolved:
-    if baseline.derived is None:
-        return resolve(baseline.spec, _known(server, baseline.spec, allowance)[0])
-    return resolve_trial(baseline.spec, Known(baseline.derived), baseline.number, baseline.values)
+    spec, used = Spec.model_validate(found.spec), trial.attributes.get("precision")
+    return lambda precision: resolve_trial(spec, Known(derived, precision=used or precision), number, values)
 
 
 def _known(server: ForkServer, spec: Spec, allowance: Allowance) -> tuple[Known, tuple[Finding, ...]]:
@@ -202,9 +250,26 @@ def _known(server: ForkServer, spec: Spec, allowance: Allowance) -> tuple[Known,
         prepared: Prepared = call(server.address, "hpo.trial:prepare", declare(spec).preparation, spec, None)
     except InputError as error:
         rule, _, remedy = str(error).rpartition(": ")
-        refused = Finding("data", Level.ERROR, "the data and the objective can be used", rule, remedy)
-        return Known(architecture_values(spec)), (refused,)
+        known = Known(architecture_values(spec), precision=_precision(server, spec))
+        return known, (Finding("data", Level.ERROR, rule, "", remedy),)
     prepared = fit_micro_batches(spec, prepared, allowance.holds)
+    return Known(
+        prepared.derived, prepared.sizes, _hours(cost_here(server, spec, prepared)), _precision(server, spec)
+    ), ()
+
+
+def cost_here(server: ForkServer, spec: Spec, prepared: Prepared) -> dict[str, Any] | None:
+    """Return what the whole search takes here at the least; None where nothing is known of its cost."""
     speed = call(server.address, "studies.cost:measure_speed") if spec.uses_prices else None
-    cost = least_cost(spec, prepared, speed)
-    return Known(prepared.derived, prepared.sizes, cost["least_hours"] if cost else None), ()
+    return least_cost(spec, prepared, speed)
+
+
+def _hours(cost: Mapping[str, Any] | None) -> float | None:
+    return None if cost is None else cost["least_hours"]
+
+
+def _precision(server: ForkServer, spec: Spec) -> str | None:
+    if not spec.uses_prices:
+        return None
+    found: str = call(server.address, "studies.cost:precision_here", spec.training.precision)
+    return found

@@ -19,9 +19,9 @@ from hpo.claims import Claim
 from hpo.fork_server import Channel, Exited, Message, Raised, Returned, Said, fork
 from hpo.records import Cause, Outcome, TrialRecord
 from hpo.trial_memory import (
+    KernelKills,
     be_killed_first,
     is_near,
-    kills_by_the_kernel,
     limit_memory,
     own_peak_mb,
     peak_mb,
@@ -51,9 +51,9 @@ class Report:
     step: int
 
 
-def prepare(_channel: Channel, preparation: str, spec: Spec, home: Path | None) -> Prepared:
-    """Read the data and count the models of a study; called in a fork. Without a home nothing is written."""
-    prepared: Prepared = resolve(preparation)(spec, home)
+def prepare(_channel: Channel, preparation: str, spec: Spec, home: Path | None, keep: bool = True) -> Prepared:
+    """Read the data and count the models of a study; called in a fork. Nothing is written unless it is to be kept."""
+    prepared: Prepared = resolve(preparation)(spec, home, keep=keep)
     return prepared
 
 
@@ -126,7 +126,7 @@ def execute(channel: Channel, claim: Claim, objective: str, home: Path, limits: 
 
     def run() -> float:
         if limits.memory_mb is not None:
-            limit_memory(limits.memory_mb)
+            limit_memory(limits.memory_mb, limits.threads)
         return float(resolve(objective)(claim.params, context))
 
     outcome = _judge(run, limits.memory_mb)
@@ -139,7 +139,7 @@ def execute(channel: Channel, claim: Claim, objective: str, home: Path, limits: 
     attributes = {**context.attributes, **measured}
     if stop.known:
         # Whatever it returned, it cut its work short for that.
-        return Outcome(Cause.INTERRUPTED, None, outcome.message or "it was told to stop", attributes)
+        return Outcome(Cause.INTERRUPTED, None, storable_text(outcome.message) or "it was told to stop", attributes)
     outcome = Outcome(outcome.cause, outcome.score, storable_text(outcome.message), attributes)
     if outcome.score is not None:
         _keep(outcome, directory, trial)
@@ -162,13 +162,14 @@ class TrialProcess:
     def __init__(self, claim: Claim, objective: str, address: str, home: Path, limits: TrialLimits) -> None:
         self.claim = claim
         self._limits = limits
-        self._kills = kills_by_the_kernel()
+        self._kills = KernelKills()
         self._peak: float | None = None
         self._fork = fork(address, "hpo.trial:execute", claim, objective, home, limits)
         self._ending: Message | None = None
 
     def wait(self, timeout: float, report: Callable[[float, int], None]) -> Outcome | None:
         """Return how the trial ended, or None when it still runs after `timeout` seconds."""
+        self._kills.look()
         message = self._fork.receive(timeout)
         if self.pid is not None:
             # Kept: of a process that the kernel kills nobody can ask any more.
@@ -200,23 +201,27 @@ class TrialProcess:
             return Outcome(Cause.FAILED, message=storable_text(tail), attributes=self._measured())
         how = f"was killed by signal {-code}" if code < 0 else f"exited with code {code}"
         message = f"the process of the trial {how} before it had a score"
-        if code == -signal.SIGKILL and (kills_by_the_kernel() or 0) > (self._kills or 0):
-            return Outcome(
-                Cause.OUT_OF_MEMORY, None, f"out of memory: the kernel killed it; {message}", self._measured()
-            )
-        if is_near(self._peak, self._limits.memory_mb):
-            return Outcome(Cause.OUT_OF_MEMORY, None, f"out of memory: at its limit; {message}", self._measured())
+        if code == -signal.SIGKILL:
+            # The limit refuses memory and sends no signal: this was the kernel, or somebody.
+            why = "the kernel killed it" if self._kills.any_lately() else ""
+        else:
+            why = "at its limit" if is_near(self._peak, self._limits.memory_mb) else ""
+        if why:
+            return Outcome(Cause.OUT_OF_MEMORY, None, f"out of memory: {why}; {message}", self._measured())
         return Outcome(Cause.FAILED, None, message, self._measured())
 
     def _measured(self) -> dict[str, Any]:
         return {} if self._peak is None else {"peak_memory_mb": round(self._peak, 1)}
 
-    def kill(self) -> Outcome | None:
+    def kill(self, why: str) -> Outcome:
         """End the trial at once; return its outcome where it had one already and was only on its way out."""
         for message in self._fork.kill():
             if isinstance(message, Returned):
                 self._ending = message
-        return self._ending.value if isinstance(self._ending, Returned) else None
+        if isinstance(self._ending, Returned):
+            outcome: Outcome = self._ending.value
+            return outcome
+        return Outcome(Cause.INTERRUPTED, None, why, self._measured())
 
 
 def _judge(run: Callable[[], float], memory_mb: float | None) -> Outcome:
@@ -227,7 +232,7 @@ def _judge(run: Callable[[], float], memory_mb: float | None) -> Outcome:
         return Outcome(Cause.PRUNED, message=str(pruned))
     except DivergedError as diverged:
         return Outcome(Cause.DIVERGED, message=str(diverged))
-    except (MemoryError, RuntimeError) as error:
+    except (MemoryError, RuntimeError, OSError) as error:
         if says_out_of_memory(error, memory_mb):
             return Outcome(Cause.OUT_OF_MEMORY, message=f"out of memory: {error}")
         raise

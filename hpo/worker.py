@@ -21,6 +21,7 @@ from hpo.claims import Claim, Claims
 from hpo.control import Control
 from hpo.errors import StorageError
 from hpo.fork_server import Channel, ForkFailedError, call
+from hpo.memory_room import MemoryRoom, Reservation
 from hpo.presence import is_dead, this_worker
 from hpo.pulse import Pulse
 from hpo.records import Cause, OpenWork, Outcome, StudyState, TrialRecord, WorkerRecord
@@ -29,6 +30,7 @@ from hpo.stopping import Patience, StopSignals
 from hpo.storage import LockGivenUpError, Storage, database_away, open_storage
 from hpo.strategies import warm_up
 from hpo.trial import TrialLimits, TrialProcess
+from hpo.trial_room import needed_by, usable_here
 from hpo.vitals import process_memory, read_vitals
 from hpo.worker_log import log_to
 
@@ -43,6 +45,8 @@ _NOT_NOW: tuple[type[Exception], ...] = (*_DATABASE_AWAY, LockGivenUpError)
 
 # How soon a worker that waits for its trial notices that it should stop, in seconds.
 _LOOK_SECONDS = 0.2
+# How often a trial that waits for memory looks whether there is room, in seconds.
+_ROOM_SECONDS = 1.0
 # A study that this machine cannot work on is looked at again after so many seconds.
 _UNREADY_SECONDS = 600.0
 # Of how many trials a worker remembers what memory it had afterwards.
@@ -219,8 +223,8 @@ class Worker:
         if time.monotonic() < self._unready_until.get(name, 0.0):
             return False
         study = self._control.study(name)
-        # Made anew when `hpo resume` has changed the cap, and with it the specification.
-        if study is None or (name in self._claims and self._claims[name].stored_fingerprint == study.fingerprint):
+        # Made anew when `hpo resume` has changed the cap, or another run the mode.
+        if study is None or (name in self._claims and self._claims[name].stored_spec == study.spec):
             return study is not None
         try:
             claims = Claims(self._storage, study, self._is_dead, self._settings.home, self._stop.suspend.is_set)
@@ -270,6 +274,29 @@ class Worker:
             return True
 
     def _train(self, claim: Claim, claims: Claims) -> Outcome:
+        """Wait until the machine has room for the trial, and run it."""
+        reservation = self._reserve(claim)
+        if reservation is None:
+            return Outcome(Cause.INTERRUPTED, message="it was waiting for memory when its worker had to go")
+        try:
+            return self._run_process(claim, claims)
+        finally:
+            reservation.release()
+
+    def _reserve(self, claim: Claim) -> Reservation | None:
+        """Return the memory of a trial, when there is room for it; None when this worker has to go before that."""
+        room, wanted, began = MemoryRoom(self._settings.home), needed_by(claim), time.monotonic()
+        said = False
+        while (reservation := room.reserve(wanted, usable_here)) is None:
+            if not said:
+                _LOG.info("trial %d waits for %.1f GiB of memory", claim.trial.number, wanted.ram / 2**30)
+                said = True
+            if self._stop.leave.is_set() or self._reason_to_kill(None, began):
+                return None
+            self._stop.leave.wait(_ROOM_SECONDS)
+        return reservation
+
+    def _run_process(self, claim: Claim, claims: Claims) -> Outcome:
         home, objective = self._settings.home, claims.declaration.objective
         began, number = time.monotonic(), claim.trial.number
         try:
@@ -296,7 +323,7 @@ class Worker:
                 asked_at = time.monotonic()
                 process.ask_to_stop()
             if why := self._reason_to_kill(asked_at, began):
-                return process.kill() or Outcome(Cause.INTERRUPTED, message=why)
+                return process.kill(why)
 
     def _reason_to_kill(self, asked_at: float | None, began: float) -> str:
         if self._stop.abandon.is_set():

@@ -12,7 +12,8 @@ def batch_plan(params: Mapping[str, Any], training: TrainingSpec) -> BatchPlan:
     """Return the batch of a trial.
 
     The effective batch is the one that Phase 2 searches, or the specification's. The micro-batch is what the trial was
-    given, for example after it ran out of memory, or the specification's, or else the whole effective batch.
+    given, for example after it ran out of memory, or the specification's, or else its effective batch; of one that
+    Phase 2 searches, what of that divides it.
     """
     effective = int(params.get("effective_batch", training.effective_batch))
     micro = int(params.get("micro_batch", training.micro_batch_size))

@@ -20,6 +20,13 @@ def measure_speed(_channel: object) -> float:
     return 2 * _SIZE**3 / best
 
 
+def precision_here(_channel: object, precision: str) -> str:
+    """Return the precision that trials are trained with on this machine."""
+    from studies.training import resolve_precision
+
+    return resolve_precision(precision)
+
+
 def _seconds(matrix: torch.Tensor) -> float:
     started = time.perf_counter()
     float((matrix @ matrix)[0, 0])

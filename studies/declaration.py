@@ -210,17 +210,10 @@ def _supplementary_values(spec: Spec, fixed: SupplementarySpec) -> tuple[Derived
         Derived({}, {**_shape_values(spec, budget, fixed.style), **kept}),
         *(Derived({"n_heads_log2": power}, {"n_heads": 1 << power}) for power in _powers(ranges.n_heads)),
         *(
-            Derived(
-                {"effective_batch_log2": power},
-                batch_values(batch_plan({"effective_batch": 1 << power}, spec.training)),
-            )
+            Derived({"effective_batch_log2": power}, _batch_of(1 << power, spec))
             for power in _powers(ranges.effective_batch)
         ),
     )
-
-
-def _batch_of(effective: int, spec: Spec) -> dict[str, int]:
-    return batch_values(batch_plan({"effective_batch": effective}, spec.training))
 
 
 def _powers(ends: tuple[int, int]) -> range:

@@ -70,11 +70,28 @@ def _empty_of_whole(values: Tensor, parts: int) -> Tensor:
 
 
 def use_whole_batch_dropout(network: nn.Module, randomness: StepRandomness) -> None:
-    """Replace every dropout of a network; names and weights stay."""
-    for module in list(network.modules()):
-        for name, child in module.named_children():
+    """Replace every dropout of a network; names and weights stay.
+
+    Raises:
+        TypeError: a module drops numbers by itself, so that its masks would depend on the micro-batch.
+    """
+    for path, module in list(network.named_modules()):
+        if _drops_by_itself(module):
+            raise TypeError(
+                f"{path} ({type(module).__name__}) drops numbers by itself, not by an nn.Dropout: replace it, as "
+                "studies.families.attention does"
+            )
+        # Not `named_children`, which leaves out the second name of a dropout that stands twice in a module.
+        for name, child in list(module._modules.items()):
             if isinstance(child, nn.Dropout):
                 setattr(module, name, WholeBatchDropout(child.p, randomness))
+
+
+def _drops_by_itself(module: nn.Module) -> bool:
+    if isinstance(module, nn.RNNBase | nn.MultiheadAttention):
+        return module.dropout > 0
+    kinds = nn.Dropout1d | nn.Dropout2d | nn.Dropout3d | nn.AlphaDropout | nn.FeatureAlphaDropout
+    return isinstance(module, kinds) and module.p > 0
 
 
 def random_state(device: torch.device) -> dict[str, Tensor]:

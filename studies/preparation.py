@@ -18,21 +18,21 @@ from studies.objective import resolve
 from studies.spec import Spec
 
 
-def prepare_callable(spec: Spec, _home: Path | None) -> Prepared:
+def prepare_callable(spec: Spec, _home: Path | None, *, keep: bool = True) -> Prepared:  # noqa: ARG001
     """Import the study's own objective, so that a wrong name is found before anything is written."""
     resolve(spec.objective)
     return Prepared(derived=architecture_values(spec))
 
 
-def prepare_prices(spec: Spec, home: Path | None) -> Prepared:
+def prepare_prices(spec: Spec, home: Path | None, *, keep: bool = True) -> Prepared:
     """Build the windows of a price study, once a machine, and count its models exactly.
 
-    Without a home the windows are built in memory and nothing is written.
+    Without a home, or where they are not to be kept, the windows are built in memory and nothing is written.
 
     Raises:
         DataError: the prices cannot be used for this study.
     """
-    fingerprint, panel = _ensure_panel(spec, home)
+    fingerprint, panel = _ensure_panel(spec, home, keep=keep)
     derived = [*architecture_values(spec), *_sizes(spec, window_shape(panel))]
     sizes = {
         "panel": fingerprint,
@@ -135,13 +135,15 @@ def _panel_directory(home: Path, fingerprint: str) -> Path:
     return cache_directory(home) / "panels" / fingerprint[:32]
 
 
-def _ensure_panel(spec: Spec, home: Path | None) -> tuple[str, Panel]:
+def _ensure_panel(spec: Spec, home: Path | None, *, keep: bool = True) -> tuple[str, Panel]:
     table = load_example(spec.data.example) if spec.data.example else load_prices(Path(str(spec.data.path)))
     fingerprint = panel_fingerprint(table, **_panel_options(spec))
     if home is None:
         return fingerprint, build_panel(table, **_panel_options(spec))
     directory = _panel_directory(home, fingerprint)
     if not directory.is_dir():
+        if not keep:
+            return fingerprint, build_panel(table, **_panel_options(spec))
         save_panel(build_panel(table, **_panel_options(spec)), directory)
     return fingerprint, load_panel(directory)
 

@@ -6,6 +6,7 @@ from typing import Final, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 from budgets import PHASE2_RANGES, Architecture, SupplementaryConfiguration, SupplementaryRanges
+from budgets.divisors import LARGEST_COUNT
 
 Tier = Literal["none", "a20", "a50", "a100", "a200"]
 
@@ -75,7 +76,7 @@ class TrainingSpec(Section):
     precision: Literal["auto", "32-true", "bf16-mixed"] = Field(
         "auto", description="auto: bf16-mixed on a CUDA device that has it, 32-true elsewhere"
     )
-    effective_batch: int = Field(64, ge=1, description="windows an optimizer step")
+    effective_batch: int = Field(64, ge=1, le=LARGEST_COUNT, description="windows an optimizer step")
     micro_batch: int | None = Field(
         None, ge=1, description="windows a forward pass, a divisor of the effective batch; default: the effective batch"
     )

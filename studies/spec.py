@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from functools import cached_property
 from itertools import product
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
@@ -43,6 +43,9 @@ from studies.sections import (
 
 Direction = Literal["maximize", "minimize"]
 Mode = Literal["fast", "safe"]
+
+LARGEST_CAP: Final = 1_000_000
+"""Of trials: far more than anybody runs, and within the integers of a database."""
 
 # What may change while a study runs: it decides how trials run or when to alert, and no result.
 _HOW_IT_RUNS = frozenset({"alerts", "mode"})
@@ -77,7 +80,7 @@ class Spec(Section):
         default_factory=dict,
         description="other shapes for a budget, for example 2M: {deep: {d_model: 192, …}}",
     )
-    trials: int = Field(70, ge=1, description="cap on the whole study, forced configurations included")
+    trials: int = Field(70, ge=1, le=LARGEST_CAP, description="cap on the whole study, forced configurations included")
     forced_extremes: bool = Field(True, description="train the forced configurations first")
     early_stop: EarlyStopSpec = EarlyStopSpec()
     training: TrainingSpec = TrainingSpec()
@@ -219,10 +222,15 @@ class Spec(Section):
         return self.model_dump(mode="json")
 
     def architecture(self, budget: str, style: str) -> Architecture:
-        """Return the shape of a budget and style, from `architectures` where that names it."""
+        """Return the shape of a budget and style: from `architectures` where that names it, else the table's.
+
+        A family that is built with one number of heads alone has that one in place of the table's.
+        """
         override: Shape | None = getattr(self.architectures.get(budget, StyleShapes()), style)
         if override is None:
-            return compute_budget_aware_extremes(budget, style)
+            row = compute_budget_aware_extremes(budget, style)
+            heads = self._family.heads if self.uses_prices else None
+            return row if heads is None else replace(row, n_heads=heads)
         return Architecture(override.d_model, override.n_layers, override.n_heads)
 
 

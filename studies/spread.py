@@ -39,13 +39,15 @@ class BatchSpread:
         """Return what is stored with a trial; nothing for fewer than two batches."""
         if self.count < 2:
             return {}
-        return {
+        found: dict[str, float | int] = {
             "batch_metric_count": self.count,
             "batch_metric_mean": self.mean,
             "batch_metric_std": self.deviation,
             "batch_metric_low": self.low,
             "batch_metric_high": self.high,
         }
+        # Squares of values beyond 1e154 are no numbers any more, and JSON has no infinity.
+        return {key: value for key, value in found.items() if math.isfinite(value)}
 
     def state(self) -> dict[str, Any]:
         """Return what a checkpoint needs to go on counting."""

@@ -16,7 +16,6 @@ from typing import Any
 import pytorch_lightning as lightning
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader
 
 from budgets import Architecture, BatchPlan
 from studies.batches import batch_plan, batch_values
@@ -31,9 +30,12 @@ from studies.objective import DivergedError, TrialContext
 from studies.preparation import open_panel, window_shape
 from studies.spread import BatchSpread
 from studies.validation import ValidationWatch
-from studies.windows import Batch, TrainingWindows, Windows
+from studies.windows import Batch, TrainingWindows, Windows, load
 
 _LOG = logging.getLogger(__name__)
+
+# What torch says where it looks for anomalies in the backward pass.
+_ANOMALY = "returned nan values in its"
 
 
 def score(params: Mapping[str, Any], context: TrialContext) -> float:
@@ -60,10 +62,14 @@ def score(params: Mapping[str, Any], context: TrialContext) -> float:
     trainer = make_trainer(training.max_steps, plan, precision, saved, callbacks, safe=spec.mode == "safe")
     lightning.seed_everything(context.seed, verbose=False)
     data_workers = 0 if spec.mode == "safe" else training.data_workers
-    drawn = TrainingWindows(windows, plan, context.seed, done)
-    batches = DataLoader(drawn, batch_size=None, num_workers=data_workers)
+    batches = load(TrainingWindows(windows, plan, context.seed, done), data_workers)
     try:
         trainer.fit(model, batches, ckpt_path=saved.path if done else None)
+    except RuntimeError as error:
+        # Mode safe sees it in the gradients, a step before the loss shows it.
+        if _ANOMALY in str(error):
+            raise DivergedError(f"the gradients became NaN at step {trainer.global_step}: {error}") from error
+        raise
     finally:
         context.record(steps=trainer.global_step, resumed_from_step=done, steps_trained=trainer.global_step - done)
     context.record(
@@ -217,7 +223,9 @@ def make_trainer(
         devices=1,
         callbacks=callbacks,
         plugins=[saved],
-        deterministic=safe,
+        # Some operations on a GPU have no deterministic form, such as the sums of Informer's decoder: they are warned
+        # of in the trial's log, and a trial that runs in the fast mode runs in this one.
+        deterministic="warn" if safe else False,
         detect_anomaly=safe,
         logger=False,
         # This is Lightning's own callback, which saves by epochs; a training here is one epoch.

@@ -1,5 +1,8 @@
 """Windows cut out of a study's panel, and the micro-batches of them that a model is trained on."""
 
+import ctypes
+import os
+import signal
 from collections.abc import Iterator
 from itertools import islice
 
@@ -7,12 +10,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import IterableDataset, get_worker_info
+from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from budgets import BatchPlan
 from studies.data.panel import Panel
 
 Batch = tuple[dict[str, Tensor], Tensor]
+
+# From <sys/prctl.h>.
+_PR_SET_PDEATHSIG = 1
 
 
 class Windows:
@@ -57,3 +63,28 @@ class TrainingWindows(IterableDataset[Batch]):
             random.choice(decisions, self._plan.effective)
         while True:
             yield from np.split(random.choice(decisions, self._plan.effective), self._plan.accumulation)
+
+
+def load(drawn: TrainingWindows, data_workers: int) -> DataLoader[Batch]:
+    """Return the loader of a training: its own process gathers the windows, or so many others do."""
+    trial = os.getpid()
+    return DataLoader(
+        drawn,
+        batch_size=None,
+        num_workers=data_workers,
+        worker_init_fn=(lambda _number: _live_and_die_with(trial)) if data_workers else None,
+    )
+
+
+def _live_and_die_with(trial: int) -> None:
+    """Make this data worker end with its trial, and not before.
+
+    A service manager sends SIGTERM to every process of a service, and a terminal SIGINT. The trial saves its work
+    then, between two steps, and a step needs its windows: without them it would have failed.
+    """
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.SIG_IGN)
+    # Torch's own watch takes 5 seconds, in which a killed trial would leave its data workers behind.
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != trial:
+        os._exit(1)

@@ -214,24 +214,33 @@ FROM hpo.trial WHERE study = :study AND state = 'complete' ORDER BY score, numbe
 
 -- name: repeated_failures
 -- How often trials ended badly for one and the same reason: by the last line of what they said, numbers in it aside,
--- where they failed; by the cause alone elsewhere, for what those say names a worker, a size or a step.
+-- where they failed; by the cause alone elsewhere, for what those say names a worker, a size or a step. A configuration
+-- that has run out of memory again and again, smaller every time, counts once.
 WITH said AS (
-    SELECT cause, number, substring(rtrim(message, E' \n') FROM '[^\n]*$') AS reason
+    SELECT cause, number, slot, substring(rtrim(message, E' \n') FROM '[^\n]*$') AS reason
     FROM hpo.trial
     WHERE study = :study AND cause IN ('failed', 'out_of_memory', 'diverged', 'lost')
       AND state IN ('failed', 'replaced')
 )
-SELECT cause, (array_agg(reason ORDER BY number DESC))[1] AS reason, count(*) AS times, max(number) AS latest
+SELECT cause, (array_agg(reason ORDER BY number DESC))[1] AS reason, max(number) AS latest,
+       CASE WHEN cause = 'out_of_memory' THEN count(DISTINCT slot) ELSE count(*) END AS times
 FROM said
 GROUP BY cause, CASE WHEN cause = 'failed'
     THEN regexp_replace(reason, '0x[0-9a-fA-F]+|[0-9]+([.][0-9]+)?([eE][-+]?[0-9]+)?', '#', 'g') END
-HAVING count(*) >= :at_least ORDER BY 3 DESC LIMIT 3
+HAVING CASE WHEN cause = 'out_of_memory' THEN count(DISTINCT slot) ELSE count(*) END >= :at_least
+ORDER BY times DESC LIMIT 3
 
 -- name: batch_swings
-SELECT number, attributes ->> 'batch_metric' AS metric, (attributes ->> 'effective_batch')::integer AS effective_batch,
-       (attributes ->> 'batch_metric_std')::float AS deviation
-FROM hpo.trial WHERE study = :study AND state = 'complete' AND attributes ? 'batch_metric_std'
-  AND attributes ? 'effective_batch' ORDER BY number
+-- An objective may have recorded anything under these names.
+SELECT number, attributes ->> 'batch_metric' AS metric, deviation,
+       CASE jsonb_typeof(batch) WHEN 'number' THEN batch::float END AS effective_batch
+FROM hpo.trial CROSS JOIN LATERAL (
+    SELECT attributes -> 'effective_batch' AS batch,
+           CASE jsonb_typeof(attributes -> 'batch_metric_std')
+               WHEN 'number' THEN (attributes -> 'batch_metric_std')::float END AS deviation
+) recorded
+WHERE study = :study AND state = 'complete' AND attributes ? 'batch_metric' AND deviation IS NOT NULL
+  AND jsonb_typeof(batch) = 'number' ORDER BY number
 
 -- name: open_designs
 SELECT attributes ->> 'design' AS design FROM hpo.trial

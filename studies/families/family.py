@@ -45,7 +45,8 @@ class Family:
         refusal: why this architecture cannot be built for this window, and what to do instead; None where it can.
             It is asked when a specification is read, where the series are not known yet, and of the features
             whether there are any.
-        heads: the only number of heads that can be built; None: any that divide the width.
+        heads: the only number of heads that can be built, which shapes of the table then have; None: any that divide
+            the width.
         feed_forward: whether layers have a feed-forward, four times as wide as the model.
     """
 

@@ -70,9 +70,8 @@ def _forward_flops(architecture: Architecture, shape: WindowShape) -> int:
 def _refusal(architecture: Architecture, _shape: WindowShape) -> str | None:
     if architecture.n_heads != _HEADS:
         return (
-            f"is built with n_heads=8 alone, not {architecture.n_heads}: name such shapes under architectures, "
-            f"as in {{d_model: {-(-architecture.d_model // _HEADS) * _HEADS}, n_layers: {architecture.n_layers}, "
-            "n_heads: 8}"
+            f"is built with n_heads=8 alone, not {architecture.n_heads}: take "
+            f"{{d_model: {-(-architecture.d_model // _HEADS) * _HEADS}, n_layers: {architecture.n_layers}, n_heads: 8}}"
         )
     return encoder_decoder.refuse_depth(architecture)
 

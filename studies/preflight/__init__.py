@@ -1,6 +1,6 @@
 """What is wrong with a study before its first trial: rules over its explicit values."""
 
-from studies.preflight.changes import Change, Verdict, compare_with_baseline
+from studies.preflight.changes import Change, Verdict, compare_with_baseline, in_yaml
 from studies.preflight.checks import Allowance, check
 from studies.preflight.findings import Finding, Level
 from studies.preflight.resolved import Model, Resolved, resolve, resolve_trial
@@ -18,6 +18,7 @@ __all__ = [
     "Verdict",
     "check",
     "compare_with_baseline",
+    "in_yaml",
     "resolve",
     "resolve_trial",
 ]

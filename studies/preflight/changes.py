@@ -10,14 +10,13 @@ from studies.preflight.findings import Finding, Level
 from studies.preflight.resolved import Model, Resolved
 
 _SIZE = ("model", "architectures", "budgets")
-_TRIAL_SIZE = {"budget", "style", "shape", "d_model", "n_layers", "n_heads", "d_ff", "estimated_params", "exact_params"}
 _HOW_IT_RUNS = (
     *("name", "mode", "alerts", "max_attempts", "training.data_workers", "training.micro_batch"),
     *("training.checkpoint_minutes", "training.gradient_checkpointing", "training.empty_cache"),
 )
 _SEARCH = ("trials", "forced_extremes", "early_stop", "phase2", "supplementary")
-# Of a trial: what follows from something else, or is measured. A batch is compared model by model.
-_FOLLOWS = {"effective_batch", "micro_batch", "accumulation", "flops"}
+# A batch is compared model by model, Phase 2 by what it supplements; the name is above the list.
+_BY_OTHER_WAYS = ("training.effective_batch", "supplementary", "name")
 
 
 class Verdict(StrEnum):
@@ -35,7 +34,7 @@ class Change:
     """One variable that differs.
 
     Attributes:
-        variable: a dotted key, or `size` for all that decides the size of the model.
+        variable: a dotted key, or `size` for all that decides the size of the model, as width x layers x heads.
     """
 
     variable: str
@@ -75,7 +74,7 @@ def _sorted_out(study: Resolved, baseline: Resolved) -> tuple[list[Change], list
             harmless.append(Change(key, before, after, Verdict.HARMLESS))
         elif _is_under(key, _SEARCH):
             harmless.append(Change(key, before, after, Verdict.SEARCH))
-        elif not _is_size(key):
+        elif not _is_under(key, _SIZE):
             variables.append((key, before, after))
     return harmless, variables
 
@@ -84,13 +83,18 @@ def _differences(study: Resolved, baseline: Resolved) -> Iterator[tuple[str, str
     before, after = _batches(baseline.models), _batches(study.models)
     if before != after:
         yield "training.effective_batch", before, after
+    before, after = _supplements(baseline), _supplements(study)
+    if before != after:
+        yield "supplementary", before, after
     for key in sorted(study.values.keys() | baseline.values.keys()):
-        if key == "training.effective_batch" or key.removeprefix("trial.") in _FOLLOWS:
-            continue
-        # A trial has parameters where a study has ranges: that is no difference.
-        both = key in study.values and key in baseline.values
-        if study.values.get(key) != baseline.values.get(key) and (both or not key.startswith("trial.")):
-            yield key, _shown(baseline.values.get(key)), _shown(study.values.get(key))
+        before, after = (in_yaml(resolved.values.get(key)) for resolved in (baseline, study))
+        if before != after and not _is_under(key, _BY_OTHER_WAYS):
+            yield key, before, after
+
+
+def _supplements(resolved: Resolved) -> str:
+    of = resolved.values.get("supplementary.of")
+    return in_yaml(None) if of is None else f"{of}#{resolved.values['supplementary.trial']}"
 
 
 def _batches(models: tuple[Model, ...]) -> str:
@@ -102,13 +106,17 @@ def _size_change(study: Resolved, baseline: Resolved) -> tuple[str, str, str] | 
     before, after = (_sizes(resolved.models) for resolved in (baseline, study))
     family = [str(resolved.values.get("model")) for resolved in (baseline, study)]
     if family[0] != family[1]:
-        before, after = f"{family[0]} {before}", f"{family[1]} {after}"
-    return None if before == after else ("size", before, after)
+        return "size", f"{family[0]} {', '.join(before)}", f"{family[1]} {', '.join(after)}"
+    # A trial has one size where a study has several: that is no difference.
+    same = set(before) <= set(after) if baseline.trial is not None else before == after
+    return None if same else ("size", ", ".join(before), ", ".join(after))
 
 
-def _sizes(models: tuple[Model, ...]) -> str:
-    return ", ".join(
-        dict.fromkeys(f"{m.d_model}x{m.n_layers} ({format_budget(_rounded(m.parameters))})" for m in models)
+def _sizes(models: tuple[Model, ...]) -> list[str]:
+    """Return the shapes with their estimates: exact counts differ with the features, which are no size."""
+    ordered = sorted(models, key=lambda model: model.estimated)
+    return list(
+        dict.fromkeys(f"{m.d_model}x{m.n_layers}x{m.n_heads} ({format_budget(_rounded(m.estimated))})" for m in ordered)
     )
 
 
@@ -117,10 +125,10 @@ def _rounded(parameters: int) -> int:
 
 
 def _batch_shrunk(study: Resolved, baseline: Resolved) -> Iterator[Finding]:
-    before, after = baseline.largest, study.largest
+    before, after = (max(model.estimated for model in resolved.models) for resolved in (baseline, study))
     least_before, least_after = (min(m.smallest_batch for m in r.models) for r in (baseline, study))
-    if after.parameters > before.parameters and least_after < least_before:
-        grown = f"{format_budget(_rounded(before.parameters))} to {format_budget(_rounded(after.parameters))}"
+    if after > before and least_after < least_before:
+        grown = f"{format_budget(_rounded(before))} to {format_budget(_rounded(after))}"
         yield Finding(
             "batch-shrunk",
             Level.ERROR,
@@ -141,13 +149,14 @@ def _several(variables: list[str]) -> Iterator[Finding]:
         )
 
 
-def _is_size(key: str) -> bool:
-    return _is_under(key, _SIZE) or (key.startswith("trial.") and key.removeprefix("trial.") in _TRIAL_SIZE)
-
-
 def _is_under(key: str, keys: tuple[str, ...]) -> bool:
     return any(key == each or key.startswith(f"{each}.") for each in keys)
 
 
-def _shown(value: Any) -> str:  # noqa: ANN401  any JSON value
-    return "none" if value is None else str(value)
+def in_yaml(value: Any) -> str:  # noqa: ANN401  any JSON value
+    """Return a value as a specification has it."""
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(in_yaml, value))}]"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return "not set" if value is None else str(value)

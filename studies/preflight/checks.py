@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from budgets import MetricKind, format_budget, metric_kind, plan_batch
+from budgets.batch_rules import minimum_effective_batch, next_power_of_two
 from budgets.memory import MIB, MemoryEstimate
 from studies.preflight.findings import Finding, Level
 from studies.preflight.learning_rates import FAR, OUT_OF_REACH, how_far, suggested_learning_rate
@@ -78,7 +79,32 @@ def _batch(study: Resolved, model: Model) -> Iterator[Finding]:
             rule, level = rules[finding.level]
             says, _, rest = finding.said.partition(", not ")
             value, _, remedy = rest.partition(": ")
-            yield Finding(rule, level, says, value, remedy)
+            yield Finding(rule, level, says, value, _phase2_remedy(study, model) if _is_phase2(study) else remedy)
+    if not planned.errors:
+        yield from _phase2_batch(study, model)
+
+
+def _phase2_batch(study: Resolved, model: Model) -> Iterator[Finding]:
+    """Look ahead: Phase 2 takes its batches from its own range, whatever Phase 1 was trained with."""
+    low, high = study.values["phase2.effective_batch"]
+    least = minimum_effective_batch(_rounded(model), study.metric)
+    if low < least and not _is_phase2(study):
+        yield Finding(
+            "batch-minimum",
+            Level.NOTE,
+            f"phase2.effective_batch begins at {least} or more for {study.metric}",
+            f"{low} to {high}",
+            f"{_phase2_remedy(study, model)}; `hpo phase2` is refused otherwise",
+        )
+
+
+def _phase2_remedy(study: Resolved, model: Model) -> str:
+    least = next_power_of_two(minimum_effective_batch(_rounded(model), study.metric))
+    return f"begin a study of another name with phase2.effective_batch: [{least}, {4 * least}]"
+
+
+def _is_phase2(study: Resolved) -> bool:
+    return study.values.get("supplementary.of") is not None
 
 
 def _accumulation(study: Resolved) -> Iterator[Finding]:
@@ -122,7 +148,8 @@ def _memory(study: Resolved, model: Model, allowance: Allowance | None) -> Itera
     value = f"{allowance.needed_mb(whole):,.0f} MiB at a micro-batch of {model.plan.micro}"
     if fitting is None:
         remedy = "take a smaller budget, gradient_checkpointing, a shorter window or another machine"
-        yield Finding("memory", Level.ERROR, says, f"{value}, and not at one of 1 either", remedy)
+        smallest = "" if model.plan.micro == 1 else ", and not at one of 1 either"
+        yield Finding("memory", Level.ERROR, says, f"{value}{smallest}", remedy)
     else:
         remedy = f"set training.micro_batch: {fitting}; a trial that runs out of memory gets there by halving"
         yield Finding("memory", Level.WARNING, says, value, remedy)

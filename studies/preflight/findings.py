@@ -22,7 +22,7 @@ class Finding:
     Attributes:
         rule: its name in `RULES`.
         says: what the rule asks for here.
-        value: what was found instead.
+        value: what was found instead; nothing where the rule says it.
         remedy: what to do.
     """
 
@@ -40,7 +40,12 @@ class Finding:
     @property
     def message(self) -> str:
         """The finding in one line."""
-        return f"{self.says}, not {self.value}: {self.remedy}"
+        return f"{self.what}: {self.remedy}"
+
+    @property
+    def what(self) -> str:
+        """The rule and the value."""
+        return f"{self.says}, not {self.value}" if self.value else self.says
 
     def as_json(self) -> dict[str, Any]:
         """Return it as JSON types."""

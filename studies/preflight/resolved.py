@@ -6,7 +6,7 @@ from typing import Any
 
 from optuna.distributions import FloatDistribution
 
-from budgets import STYLES, BatchPlan, generate_forced_configs
+from budgets import STYLES, BatchPlan, estimate_parameters, generate_forced_configs
 from budgets.memory import Footprint, MemoryEstimate, estimate_memory
 from studies.batches import batch_plan
 from studies.declaration import Derived, derive
@@ -14,6 +14,8 @@ from studies.spaces import phase1_space
 from studies.spec import Spec, leaves
 
 _SIZE_KEYS = ("d_model", "n_layers", "n_heads", "d_ff")
+# What a study that brings its own objective says nothing about, unless it sets it.
+_OF_PRICES = ("model", "data", "target", "split")
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,11 @@ class Model:
     learning_rates: tuple[float, float]
     default_rates: tuple[float, ...] = ()
     footprint: Footprint | None = None
+
+    @property
+    def estimated(self) -> int:
+        """12·L·d², by which models are compared: it knows nothing of the data."""
+        return estimate_parameters(self.n_layers, self.d_model)
 
     def memory(self, plan: BatchPlan, data_bytes: int) -> MemoryEstimate | None:
         """Return what a trial takes with this batch beyond its process at the start."""
@@ -75,6 +82,8 @@ class Resolved:
         metric: what the score is.
         loss_given: whether somebody chose the loss, or it is only the default.
         models: from the smallest to the largest.
+        unused: the values that play no part, since the study brings its own objective and leaves them as they are.
+        trial: the parameters of a single trial; None for a whole study.
         data_bytes: of what every trial reads.
         hours: that the whole search takes at the least on this machine; None where that is unknown.
     """
@@ -86,6 +95,8 @@ class Resolved:
     models: tuple[Model, ...]
     data_bytes: int = 0
     hours: float | None = None
+    unused: frozenset[str] = frozenset()
+    trial: Mapping[str, Any] | None = None
 
     @property
     def largest(self) -> Model:
@@ -100,31 +111,54 @@ class Known:
     derived: Sequence[Derived] = ()
     sizes: Mapping[str, Any] = field(default_factory=dict)
     hours: float | None = None
+    precision: str | None = None
 
 
 def resolve(spec: Spec, known: Known) -> Resolved:
     """Return a study with every value explicit."""
     return Resolved(
         name=spec.name,
-        values=dict(leaves(spec.as_json())),
+        values=_explicit(spec, known),
         metric=spec.score_metric,
-        loss_given="loss" in spec.training.model_fields_set,
+        # The specification of Phase 2 is written out, defaults and all.
+        loss_given="loss" in spec.training.model_fields_set and spec.supplementary is None,
         models=tuple(sorted(_models(spec, known), key=lambda model: model.parameters)),
         data_bytes=int(known.sizes.get("data_bytes", 0)),
         hours=known.hours,
+        unused=frozenset(_unused(spec)),
     )
 
 
+def _explicit(spec: Spec, known: Known) -> dict[str, Any]:
+    """Return every value by its dotted key, with what follows from a default in its place."""
+    found = {**dict(leaves(spec.as_json())), "metric": spec.score_metric}
+    if known.precision is not None and spec.training.precision == "auto":
+        found["training.precision"] = known.precision
+    return found
+
+
+def _unused(spec: Spec) -> Iterator[str]:
+    for name in () if spec.uses_prices else _OF_PRICES:
+        if getattr(spec, name) == Spec.model_fields[name].default:
+            yield from dict(leaves({name: spec.as_json()[name]}))
+
+
 def resolve_trial(spec: Spec, known: Known, number: int, values: Mapping[str, Any]) -> Resolved:
-    """Return one trial of a study: its parameters and all that follows from them are values like any other."""
+    """Return one trial of a study; its parameters stand for what the study searches."""
     study = resolve(spec, known)
     shape = values.get("shape")
     model = next((model for model in study.models if model.name == shape), study.models[0])
     rate = float(values.get("learning_rate", model.learning_rates[0]))
     plan = batch_plan(values, spec.training)
-    own = replace(model, plan=plan, smallest_batch=plan.effective, learning_rates=(rate, rate), default_rates=(rate,))
-    searched = {f"trial.{key}": value for key, value in values.items()}
-    return replace(study, name=f"{study.name}#{number}", values={**study.values, **searched}, models=(own,))
+    own = replace(
+        model,
+        n_heads=int(values.get("n_heads", model.n_heads)),
+        plan=plan,
+        smallest_batch=plan.effective,
+        learning_rates=(rate, rate),
+        default_rates=(rate,),
+    )
+    return replace(study, name=f"{study.name}#{number}", models=(own,), trial=dict(values))
 
 
 def _models(spec: Spec, known: Known) -> Iterator[Model]:
@@ -171,6 +205,7 @@ def _searched_rates(spec: Spec) -> tuple[float, float]:
 
 def _default_rates(spec: Spec, budget: str) -> tuple[float, ...]:
     if spec.supplementary is not None:
-        return (spec.supplementary.learning_rate,)
+        # The centre is what Phase 1 found best, whatever a rule of thumb says.
+        return ()
     forced = generate_forced_configs((budget,)) if spec.forced_extremes else ()
     return tuple({configuration.learning_rate for configuration in forced if configuration.group != "lr_extremes"})

@@ -134,3 +134,13 @@ def test_a_kill_by_the_kernel_is_taken_for_what_it_is(hpo: Command, small_machin
     assert found["750k_shallow"].state is TrialState.COMPLETE
     assert found["750k_shallow"].user_attrs["micro_batch"] == 16
     assert found["750k_deep"].constraints == {"memory": 1.0}
+
+
+@pytest.mark.parametrize(("limit_mb", "said"), [(100, "HPO_TRIAL_MEMORY_MB must be above"), (430, "[memory]")])
+def test_a_limit_that_no_trial_can_keep_is_refused_before_anything_is_written(
+    hpo: Command, limit_mb: float, said: str
+) -> None:
+    ended = run_with_limit(hpo, limit_mb, hpo.write("tight.yaml", TRAINED.format(name="tight")))
+    assert (ended.code, ended.out, len(ended.err.splitlines())) == (2, "", 1), ended.err
+    assert said in ended.err
+    assert list(hpo.home.iterdir()) == []

@@ -439,3 +439,36 @@ def test_a_study_that_something_else_made_is_left_alone(storage: Storage) -> Non
     with pytest.raises(StorageError, match="made by something else"):
         make(storage)
     assert optuna_states(storage) == [OptunaState.COMPLETE]
+
+
+def test_what_had_to_become_smaller_stays_so_after_its_worker_has_died(storage: Storage) -> None:
+    claims, control = make(storage, forced_extremes=False, training={"effective_batch": 8}, max_attempts=2)
+    claims.end(take(claims, control).trial, Outcome(Cause.OUT_OF_MEMORY))
+    held = take(claims, register(control, pid=2**22 + 1, started=1.0))
+    assert held.params["micro_batch"] == 4
+    again = take(claims, control)
+    assert (again.trial.attempt, again.params["micro_batch"], again.params["accumulation"]) == (3, 4, 2)
+    claims.end(again.trial, Outcome(Cause.INTERRUPTED))
+    third = take(claims, control)
+    assert (third.trial.attempt, third.params["micro_batch"]) == (3, 4)
+    claims.end(third.trial, Outcome(Cause.OUT_OF_MEMORY))
+    assert take(claims, control).params["micro_batch"] == 2
+
+
+def test_a_study_that_was_prepared_before_batches_were_stored_halves_and_ends(storage: Storage) -> None:
+    spec = make_spec(trials=1, forced_extremes=False, training={"effective_batch": 4})
+    study = ensure_study(storage, spec, Prepared(architecture_values(spec)[1:]))
+    claims, control = Claims(storage, study, lambda _: False, Path("/nonexistent")), Control(storage.engine)
+    seen = []
+    while claim := claims.take(register(control)):
+        seen.append(claim.params.get("micro_batch"))
+        claims.end(claim.trial, Outcome(Cause.OUT_OF_MEMORY))
+    assert seen == [None, 2, 1]
+    told = optuna.load_study(study_name="s", storage=storage.optuna).trials[-1]
+    assert (told.state, told.constraints) == (OptunaState.PRUNED, {"memory": 1.0})
+    ended = control.study("s")
+    assert ended is not None
+    assert (ended.state, ended.reason) == (
+        StudyState.FINISHED,
+        "the cap of 1 trial is used: 0 complete, 1 failed for good",
+    )

@@ -10,6 +10,7 @@ from sqlalchemy import text
 from hpo import control_schema, embedded
 from hpo.alerts import AlertKind
 from hpo.control import Control
+from hpo.instability import BatchSwing
 from hpo.metrics import metrics_text
 from hpo.monitor import Status, read_status
 from hpo.phase1 import ensure_study
@@ -300,3 +301,41 @@ def test_an_older_schema_is_brought_up_to_date_with_its_studies(tmp_path: Path) 
         assert study is not None
         assert (study.parent, study.history, study.noted) == (None, [], False)
         assert [work.study for work in control.open_work()] == ["old"]
+
+
+def test_a_configuration_that_was_made_smaller_again_and_again_is_one_failure(storage: Storage) -> None:
+    control = make(storage)
+    with storage.engine.begin() as connection:
+        connection.execute(
+            text("""INSERT INTO hpo.trial (study, number, slot, turn, attempt, origin, seed, params, attributes, state,
+                    cause, message)
+                SELECT 's', 100 + turn, 50, turn, turn, 'sampled', 1, '{}', '{}', 'replaced', 'out_of_memory', 'no'
+                FROM generate_series(1, 6) turn""")
+        )
+    assert control.repeated_failures("s", 2) == []
+    (failure,) = control.repeated_failures("s", 1)
+    assert (failure.times, failure.latest) == (1, 106)
+
+
+@pytest.mark.parametrize(
+    "recorded",
+    [
+        '{"batch_metric": "auc", "batch_metric_std": "wide", "effective_batch": 64}',
+        '{"batch_metric": "auc", "batch_metric_std": 0.1, "effective_batch": "all"}',
+        '{"batch_metric_std": 0.1, "effective_batch": 64}',
+        '{"batch_metric": "auc", "batch_metric_std": null}',
+    ],
+)
+def test_what_an_objective_records_under_our_names_breaks_no_status(storage: Storage, recorded: str) -> None:
+    control = make(storage)
+    end(storage, 0, 1)
+    end(storage, 1, 1)
+    with storage.engine.begin() as connection:
+        connection.execute(
+            text("UPDATE hpo.trial SET attributes = CAST(:found AS jsonb) WHERE number = 0"), {"found": recorded}
+        )
+        good = '{"batch_metric": "auc", "batch_metric_std": 0.1, "effective_batch": 64.0}'
+        connection.execute(
+            text("UPDATE hpo.trial SET attributes = CAST(:found AS jsonb) WHERE number = 1"), {"found": good}
+        )
+    assert control.batch_swings("s") == [BatchSwing(1, "auc", 64, 0.1)]

@@ -261,6 +261,17 @@ def test_a_diverging_loss_ends_the_trial_as_diverged(cache: Path, tmp_path: Path
         train(spec, context_of(spec, cache, tmp_path), learning_rate=1e30)
 
 
+@pytest.mark.parametrize("micro_batch", [8, 4])
+def test_a_diverging_trial_has_diverged_in_mode_safe_too(cache: Path, tmp_path: Path, micro_batch: int) -> None:
+    training = {**TRAINING, "micro_batch": micro_batch}
+    spec = read_spec("quickstart", {"training": training, "mode": "safe"})
+    try:
+        with pytest.raises(DivergedError, match="became"):
+            train(spec, context_of(spec, cache, tmp_path), learning_rate=1e30)
+    finally:
+        torch.use_deterministic_algorithms(False)
+
+
 def test_training_never_holds_the_test_part(cache: Path, tmp_path: Path) -> None:
     panel = panel_of(make_spec(), cache, tmp_path)
     last = max(panel.splits.validation)

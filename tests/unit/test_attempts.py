@@ -88,3 +88,13 @@ def test_the_sampler_is_told_by_a_constraint_and_keeps_away() -> None:
         in_memory_study([*complete, *infeasible], space, "maximize", seed).ask(space).params["x"] for seed in range(20)
     ]
     assert sum(x > 0.6 for x in proposed) <= 3
+
+
+def test_a_late_score_keeps_the_batch_that_it_was_reached_with() -> None:
+    rule = attempts()
+    first = rule.successor(trial(), Cause.OUT_OF_MEMORY)
+    second = rule.successor(first, Cause.OUT_OF_MEMORY)
+    found = {**second.attributes, **rule.as_run(first, second)}
+    assert (found["micro_batch"], found["accumulation"]) == (6, 2)
+    assert found["made_lighter"] == first.attributes["made_lighter"]
+    assert rule.as_run(first, rule.successor(first, Cause.LOST)) == {}

@@ -72,3 +72,26 @@ def test_every_dropout_of_a_network_is_replaced_and_no_name_changes() -> None:
 def test_nothing_is_dropped_while_validating() -> None:
     dropout, values = WholeBatchDropout(0.5, StepRandomness(4)).eval(), torch.rand(4, 3)
     assert torch.equal(dropout(values), values)
+
+
+def test_a_dropout_with_two_names_in_a_module_is_replaced_under_both() -> None:
+    module, dropout = nn.Module(), nn.Dropout(0.4)
+    module.first = module.second = dropout
+    use_whole_batch_dropout(module, StepRandomness(2))
+    assert isinstance(module.first, WholeBatchDropout)
+    assert isinstance(module.second, WholeBatchDropout)
+
+
+@pytest.mark.parametrize(
+    "hidden",
+    [nn.LSTM(2, 2, num_layers=2, dropout=0.3), nn.MultiheadAttention(4, 2, dropout=0.3), nn.Dropout1d(), nn.Dropout2d()],
+    ids=lambda module: type(module).__name__,
+)
+def test_a_module_that_drops_by_itself_is_refused(hidden: nn.Module) -> None:
+    network = nn.ModuleDict({"part": nn.ModuleList([hidden])})
+    with pytest.raises(TypeError, match=r"part\.0 .* drops numbers by itself"):
+        use_whole_batch_dropout(network, StepRandomness(2))
+
+
+def test_a_module_that_could_drop_by_itself_and_does_not_is_taken() -> None:
+    use_whole_batch_dropout(nn.ModuleList([nn.LSTM(2, 2), nn.MultiheadAttention(4, 2)]), StepRandomness(2))

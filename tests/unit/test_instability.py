@@ -1,5 +1,6 @@
 """The spread of a metric over batches, and which trials swing."""
 
+import json
 import math
 from statistics import fmean, stdev
 
@@ -62,3 +63,9 @@ def test_few_peers_or_a_usual_spread_are_no_finding(deviations: tuple[float, ...
 
 def test_only_trials_with_the_same_batch_are_peers() -> None:
     assert unstable([*swings(*[0.05] * 7, batch=64), *swings(*[0.4] * 7, batch=4)]) == []
+
+
+def test_a_spread_that_is_no_number_is_not_stored() -> None:
+    found = spread_of([1e200, -1e200, 1e200]).as_attributes()
+    assert "batch_metric_std" not in found
+    json.dumps(found, allow_nan=False)

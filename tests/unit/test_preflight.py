@@ -1,15 +1,27 @@
 """The rules of the preflight, on specifications; no model is built."""
 
-from dataclasses import replace
+import itertools
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from budgets import BatchPlan
+from budgets import BUDGET_CONFIGS, STYLES, BatchPlan
 from budgets.memory import Footprint
-from studies.declaration import architecture_values
-from studies.preflight import RULES, Allowance, Finding, Level, Resolved, check, compare_with_baseline, resolve
+from studies.declaration import architecture_values, derive, supplement
+from studies.families import FAMILIES
+from studies.preflight import (
+    RULES,
+    Allowance,
+    Finding,
+    Level,
+    Resolved,
+    check,
+    compare_with_baseline,
+    resolve,
+    resolve_trial,
+)
 from studies.preflight.learning_rates import how_far, suggested_learning_rate
 from studies.preflight.resolved import Known
 from studies.reading import built_in_names, read_spec
@@ -103,7 +115,7 @@ def test_a_loss_that_nobody_chose_is_no_mistake() -> None:
 def test_a_batch_below_the_square_root_is_a_warning_and_below_the_table_an_error() -> None:
     def level(batch: int) -> list[Level]:
         study = resolved(budgets=["2M"], metric="sharpe", training={"effective_batch": batch})
-        return [finding.level for finding in check(study)]
+        return [finding.level for finding in check(study) if finding.level is not Level.NOTE]
 
     assert level(256) == [Level.ERROR]
     assert level(1024) == [Level.WARNING]
@@ -160,6 +172,10 @@ def test_a_model_that_fits_with_fewer_windows_is_a_warning_with_the_micro_batch(
     assert fits <= 400 < too_much
     (error, *_) = found(study, "memory", Allowance(50, "a limit"))
     assert error.level is Level.ERROR
+    assert "and not at one of 1 either" in error.value
+    alone = replace(study, models=tuple(replace(model, plan=BatchPlan(64, 1)) for model in study.models))
+    (error, *_) = found(alone, "memory", Allowance(50, "a limit"))
+    assert error.value.endswith("MiB at a micro-batch of 1")
 
 
 def test_a_search_of_weeks_is_a_warning() -> None:
@@ -180,3 +196,105 @@ def test_a_mode_changes_how_it_runs_and_never_what_is_searched() -> None:
     assert {key for key in one.values if one.values[key] != other.values[key]} == {"mode"}
     assert one.models == other.models
     assert architecture_values(fast) == architecture_values(safe)
+
+
+TIERS = {name: ["none"] if name == "patchtst" else ["none", "a20", "a50", "a100", "a200"] for name in FAMILIES}
+
+
+@pytest.mark.parametrize(("model", "tier"), [(name, tier) for name in FAMILIES for tier in TIERS[name]])
+def test_nothing_is_to_be_said_of_a_study_as_it_comes_in_either_phase(model: str, tier: str) -> None:
+    values = {"objective": "neuralforecast", "model": model, "data": {"tier": tier}, "budgets": list(BUDGET_CONFIGS)}
+    heads = FAMILIES[model].heads
+    whole = spec(**values, architectures={} if heads is None else with_heads(heads))
+    assert check(resolve(whole, Known(architecture_values(whole)))) == ()
+    for budget, (design, rate) in itertools.product(BUDGET_CONFIGS, ((0, 1e-5), (1, 1e-3))):
+        style = STYLES[design]
+        best = Best(3, {"budget": budget, "style": style, "dropout": 0.3, "learning_rate": rate, "weight_decay": 0.0})
+        made = supplement(whole, budget, best, 25)
+        found = resolve(made, Known(architecture_values(made)))
+        assert check(found) == ()
+
+
+def with_heads(n_heads: int) -> dict[str, Any]:
+    """The shapes of the table with another number of heads."""
+    return {
+        budget: {
+            style: {"d_model": it.d_model, "n_layers": it.n_layers, "n_heads": n_heads} for style, it in styles.items()
+        }
+        for budget, styles in BUDGET_CONFIGS.items()
+    }
+
+
+@dataclass(frozen=True)
+class Best:
+    """The best trial of a Phase 1."""
+
+    number: int
+    params: dict[str, Any]
+    seed: int = 1
+    score: float | None = 0.7
+
+
+def test_a_ratio_is_warned_of_in_time_that_phase_2_would_take_small_batches() -> None:
+    ratio: dict[str, Any] = {"metric": "sharpe", "training": {"effective_batch": 2048}}
+    study = spec(**ratio)
+    (note,) = check(resolve(study, Known(architecture_values(study))))
+    assert (note.rule, note.level) == ("batch-minimum", Level.NOTE)
+    assert "phase2.effective_batch: [1024, 4096]" in note.remedy
+    best = Best(0, {"budget": "750k", "style": "deep", "dropout": 0.3, "learning_rate": 1e-4, "weight_decay": 0.05})
+    made = supplement(study, "750k", best, 25)
+    (error, *_) = check(resolve(made, Known(architecture_values(made))))
+    assert (error.rule, error.level, error.value) == ("batch-minimum", Level.ERROR, "8")
+    assert "phase2.effective_batch: [1024, 4096]" in error.remedy
+    study = spec(**ratio, phase2={"effective_batch": [1024, 4096]})
+    made = supplement(study, "750k", best, 25)
+    for each in (study, made):
+        assert check(resolve(each, Known(architecture_values(each)))) == ()
+
+
+def test_other_heads_are_another_size() -> None:
+    before, after = (resolved(architectures={"750k": {"deep": shape(heads)}}) for heads in (4, 8))
+    (change,) = compare_with_baseline(after, before)[0]
+    assert (change.variable, change.verdict.value) == ("size", "the one intended change")
+    assert "128x4x4" in change.before
+    assert "128x4x8" in change.after
+
+
+def shape(n_heads: int) -> dict[str, int]:
+    return {"d_model": 128, "n_layers": 4, "n_heads": n_heads}
+
+
+def test_what_follows_from_a_default_is_no_difference() -> None:
+    assert compare_with_baseline(resolved(metric="score", training={"precision": "auto"}), resolved()) == ((), ())
+    prices: dict[str, Any] = {"objective": "neuralforecast", "metric": "auc", "training": {"precision": "32-true"}}
+    one, other = spec(**prices), spec(objective="neuralforecast")
+    here = Known(architecture_values(other), precision="32-true")
+    assert compare_with_baseline(resolve(one, here), resolve(other, here)) == ((), ())
+
+
+def test_exact_counts_of_other_features_are_no_other_size() -> None:
+    made = spec(objective="neuralforecast", data={"tier": "a50"})
+    more = [replace(rule, values={**rule.values, "exact_params": 10**6}) for rule in architecture_values(made)]
+    changes, findings = compare_with_baseline(resolve(made, Known(more)), resolved(objective="neuralforecast"))
+    assert [change.variable for change in changes] == ["data.tier"]
+    assert findings == ()
+
+
+def test_a_study_searches_on_from_one_of_its_trials_without_a_difference() -> None:
+    study = spec(budgets=["750k", "2M"])
+    known = Known(architecture_values(study))
+    for params in ({"budget": "2M", "style": "deep"}, {"budget": "750k", "style": "shallow"}):
+        given = {**params, "learning_rate": 1e-3, "dropout": 0.1, **derive(params, tuple(known.derived))}
+        trial = resolve_trial(study, known, 5, given)
+        assert (trial.name, trial.models[0].plan.effective) == ("s#5", 64)
+        assert compare_with_baseline(resolve(study, known), trial) == ((), ())
+    wider = resolved(budgets=["20M"])
+    assert [change.variable for change in compare_with_baseline(wider, trial)[0]] == ["size"]
+
+
+def test_what_a_study_with_its_own_objective_leaves_alone_plays_no_part() -> None:
+    unused = resolved().unused
+    assert {"model", "data.tier", "target.horizon", "split.test"} <= unused
+    assert not {key for key in unused if key.startswith(("training", "budgets", "name"))}
+    assert "target.horizon" not in resolved(target={"horizon": 5}).unused
+    assert resolved(objective="neuralforecast").unused == frozenset()

@@ -68,8 +68,8 @@ MISTAKES = [
     ("model: gpt", "model should be 'itransformer', 'patchtst', 'vanillatransformer'"),
     ("model: patchtst", "model patchtst (750k shallow) takes no covariates, and data.tier asks for indicators: set "),
     (
-        "model: fedformer",
-        "model fedformer (750k shallow) is built with n_heads=8 alone, not 4: name such shapes under ",
+        "model: fedformer\narchitectures: {750k: {deep: {d_model: 60, n_layers: 3, n_heads: 4}}}",
+        "model fedformer (750k deep) is built with n_heads=8 alone, not 4: take {d_model: 64, n_layers: 3, n_heads: 8}",
     ),
     (
         "model: fedformer\nbudgets: [20M]\nphase2: {n_heads: [1, 4]}",

@@ -1,0 +1,24 @@
+"""How much memory a trial needs, and how much this machine has for trials."""
+
+from budgets.memory import CARD_HOST_BYTES
+from budgets.placement import usable_card, usable_ram
+from hpo.claims import Claim
+from hpo.machine import own_processes, read_cards, read_machine
+from hpo.memory_room import Share
+from studies.batches import batch_plan
+from studies.memory import stored_estimate
+
+
+def needed_by(claim: Claim) -> Share:
+    """Return what the trial is estimated to take; nothing where its model was never counted."""
+    plan = batch_plan(claim.params, claim.spec.training)
+    estimate = stored_estimate(claim.prepared.get("sizes", {}), claim.params, plan)
+    if estimate is None:
+        return Share(0)
+    return Share(CARD_HOST_BYTES, estimate.on_card) if read_cards() else Share(estimate.total)
+
+
+def usable_here() -> Share:
+    """Return what all trials of this machine may take together, with head-room."""
+    machine = read_machine(own=own_processes())
+    return Share(usable_ram(machine), max(map(usable_card, machine.cards), default=0))

@@ -1,0 +1,77 @@
+"""Reservations of memory between real processes."""
+
+import multiprocessing
+import os
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from hpo.memory_room import MemoryRoom, Reservation, Share
+
+ALL, LARGE, SMALL = Share(18), Share(10), Share(2)
+
+
+def hold(home: Path, ready: multiprocessing.Event, share: Share) -> None:  # type: ignore[valid-type]
+    reservation = MemoryRoom(home).reserve(share, lambda: ALL)
+    assert reservation is not None
+    ready.set()  # type: ignore[attr-defined]
+    signal.pause()
+
+
+@pytest.fixture
+def holds(tmp_path: Path) -> Iterator[Callable[..., bool]]:
+    """Reserve one after the other."""
+    held: list[Reservation] = []
+
+    def ask(share: Share, limit: Share = ALL) -> bool:
+        reservation = MemoryRoom(tmp_path).reserve(share, lambda: limit)
+        held.extend([reservation] if reservation else [])
+        return reservation is not None
+
+    yield ask
+    for reservation in held:
+        reservation.release()
+
+
+def test_one_large_trial_and_four_small_ones_share_a_machine(holds: Callable[..., bool]) -> None:
+    assert holds(LARGE)
+    assert [holds(SMALL) for _ in range(5)] == [True] * 4 + [False]
+    assert not holds(LARGE)
+
+
+def test_what_is_released_is_there_for_others(tmp_path: Path) -> None:
+    room = MemoryRoom(tmp_path)
+    for _ in range(2):
+        large = room.reserve(LARGE, lambda: ALL)
+        assert large is not None
+        assert room.reserve(LARGE, lambda: ALL) is None
+        large.release()
+
+
+def test_a_trial_alone_always_has_room(holds: Callable[..., bool]) -> None:
+    assert holds(Share(10**12))
+    assert not holds(Share(1))
+
+
+def test_a_card_is_shared_as_well(holds: Callable[..., bool]) -> None:
+    assert holds(Share(1, card=6), Share(100, card=8))
+    assert not holds(Share(1, card=6), Share(100, card=8))
+
+
+def test_a_worker_that_is_killed_holds_nothing(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("fork")
+    ready = context.Event()
+    other = context.Process(target=hold, args=(tmp_path, ready, LARGE), daemon=True)
+    other.start()
+    assert ready.wait(10)
+    room = MemoryRoom(tmp_path)
+    assert room.reserve(LARGE, lambda: ALL) is None
+    assert other.pid is not None
+    os.kill(other.pid, signal.SIGKILL)
+    other.join(10)
+    again = room.reserve(LARGE, lambda: ALL)
+    assert again is not None
+    again.release()
+    assert [path.name for path in (tmp_path / "memory").iterdir()] == ["lock"]
