@@ -39,7 +39,7 @@ def worker(
     """
     import logging
 
-    from hpo import launch
+    from hpo import launch_workers
     from hpo.settings import load_settings
 
     if max_trials is not None and max_trials < 1:
@@ -47,7 +47,9 @@ def worker(
     _check_idle_exit(idle_exit)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
     logging.getLogger("alembic").setLevel(logging.WARNING)
-    ended = launch.work(load_settings(), storage, studies=study or (), idle_exit=idle_exit, max_trials=max_trials)
+    ended = launch_workers.work(
+        load_settings(), storage, studies=study or (), idle_exit=idle_exit, max_trials=max_trials
+    )
     print_json({"trials": ended}) if json_output else say(f"this worker ended {count(ended, 'trial')}")
     return 0
 
@@ -105,14 +107,14 @@ def up(
         idle_exit: A worker leaves after so many seconds without work.
         json_log: Write the logs as JSON, one object a line.
     """
-    from hpo import launch
+    from hpo import launch_workers
     from hpo.settings import load_settings
 
     size = worker_count(workers)
     if size == 0:
         raise InputError("--workers is 1 or more for a fleet, not 0: leave it out for auto")
     _check_idle_exit(idle_exit)
-    fault = launch.fleet_up(
+    fault = launch_workers.fleet_up(
         load_settings(), storage, size, studies=study or (), idle_exit=idle_exit, json_log=json_log, say=complain
     )
     if json_output:

@@ -1,18 +1,18 @@
-"""Starting work: Phase 1, Phase 2, a worker, a fleet. What only looks or steers is in `hpo.app`."""
+"""Starting a search: Phase 1 and Phase 2. Workers for whatever is open: `hpo.launch_workers`; what looks: `hpo.app`."""
 
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from hpo import control_schema
 from hpo.control import Control
 from hpo.fleet import Fleet
-from hpo.fleet_log import FleetLog
-from hpo.fleet_plan import automatic_workers, one_if_safe
+from hpo.fleet_plan import one_if_safe
 from hpo.fork_server import ForkServer, call
+from hpo.launch_workers import LOOK_SECONDS, PRELOAD_SERVICE, alerter, automatic, farewell
 from hpo.machine import available_cores
 from hpo.monitor import Status
 from hpo.output import count
@@ -26,7 +26,6 @@ from hpo.preflight import (
     look_before_preparing,
     look_when_prepared,
 )
-from hpo.presence import this_host
 from hpo.records import StudyRecord, StudyState, TrialRecord
 from hpo.run_view import RunView
 from hpo.service import Service, is_untouched, open_existing, open_service
@@ -34,18 +33,15 @@ from hpo.settings import Settings
 from hpo.stopping import StopSignals, obeying_signals
 from hpo.storage import advisory_lock, database_away, masked, open_storage
 from hpo.study_rows import forced_row, supplement_row
-from hpo.trial_sizes import searches_of
-from hpo.worker import ServerGoneError, WorkerOptions, run_worker
+from hpo.worker import WorkerOptions
 from studies.declaration import Prepared, declare
 from studies.memory import fit_micro_batches
 from studies.preflight import Finding
 from studies.spaces import describe
 from studies.spec import Spec
 
-_LOOK_SECONDS = 0.5
 # How often to look for trials that workers elsewhere have.
 _OTHERS_SECONDS = 5.0
-_PRELOAD_SERVICE = "hpo.preload"
 
 
 @dataclass(frozen=True)
@@ -204,88 +200,6 @@ def _make_supplements(
     return planned, made
 
 
-def work(
-    settings: Settings,
-    storage_url: str | None,
-    *,
-    studies: Sequence[str],
-    idle_exit: float | None,
-    max_trials: int | None,
-) -> int:
-    """Run one long-lived worker in this process; return how many trials it ended."""
-    stop = StopSignals()
-    with obeying_signals(stop.terminate):
-        with open_service(settings, storage_url) as service:
-            preload = _preload_for(service, studies)
-        with ForkServer((*preload, _PRELOAD_SERVICE)) as server:
-            server.wait_until_ready()
-            check_limit_of_trials(settings, server)
-            options = WorkerOptions(
-                storage_url=storage_url,
-                fork_address=server.address,
-                studies=tuple(studies),
-                threads=available_cores(),
-                idle_exit=idle_exit,
-                max_trials=max_trials,
-            )
-            return _work_through(server, options, settings, stop)
-
-
-def _work_through(server: ForkServer, options: WorkerOptions, settings: Settings, stop: StopSignals) -> int:
-    """Run a worker, and another one where the fork server has died under it; return how many trials they ended."""
-    ended = 0
-    while True:
-        try:
-            return ended + run_worker(options, settings, stop)
-        except ServerGoneError as gone:
-            ended += gone.ended
-            if stop.leave.is_set():
-                return ended
-            server.start_again()
-            left = None if options.max_trials is None else options.max_trials - gone.ended
-            options = replace(options, fork_address=server.address, max_trials=left)
-
-
-def fleet_up(
-    settings: Settings,
-    storage_url: str | None,
-    workers: int | None,
-    *,
-    studies: Sequence[str],
-    idle_exit: float | None,
-    json_log: bool,
-    say: Callable[[str], None],
-) -> str:
-    """Run a fleet until it is told to go or all its workers have left; return what went wrong, or nothing."""
-    stop = StopSignals()
-    with obeying_signals(stop.terminate), open_service(settings, storage_url) as service:
-        named = [Spec.model_validate(service.find(name).spec) for name in studies]
-        workers = one_if_safe(named, workers)
-        size = _automatic(service, _named_or_open(service, studies)) if workers is None else workers
-        with ForkServer((*_preload_for(service, studies), _PRELOAD_SERVICE)) as server:
-            server.wait_until_ready()
-            check_limit_of_trials(settings, server)
-            options = WorkerOptions(
-                storage_url=storage_url,
-                fork_address=server.address,
-                studies=tuple(studies),
-                threads=max(1, available_cores() // size),
-                idle_exit=idle_exit,
-            )
-            logs = settings.home / "logs"
-            say(
-                f"{count(size, 'worker')} with {count(options.threads, 'thread')} each; logs in {logs}; "
-                "`hpo fleet drain N` lets N leave, Ctrl-C all"
-            )
-            log = FleetLog(logs, as_json=json_log)
-            fleet = Fleet(server, options, settings, size, log=log.line, alert=_alerter(service))
-            while fleet.busy:
-                fleet.watch(_LOOK_SECONDS)
-                if fleet.obey(stop):
-                    say(_farewell(stop, settings))
-        return fleet.fault
-
-
 def _work_on(
     service: Service,
     server: ForkServer,
@@ -296,7 +210,7 @@ def _work_on(
 ) -> list[Result]:
     """Work on these studies with local workers until each has ended."""
     is_open = any(study.state is StudyState.RUNNING for study in studies)
-    fitting = _automatic(service, studies) if workers is None else workers
+    fitting = automatic(service, studies) if workers is None else workers
     size = fitting if is_open else 0
     options = WorkerOptions(
         storage_url=storage_url,
@@ -308,7 +222,7 @@ def _work_on(
     )
     for study in studies:
         view.say(_opening_line(study, service, options, size))
-    fleet = Fleet(server, options, service.settings, size, alert=_alerter(service))
+    fleet = Fleet(server, options, service.settings, size, alert=alerter(service))
     interrupted = _supervise(service, studies, fleet, view)
     results = []
     for study in studies:
@@ -328,9 +242,9 @@ def _supervise(service: Service, studies: Sequence[StudyRecord], fleet: Fleet, v
     stop, trials = StopSignals(), service.control.trials
     with obeying_signals(stop.terminate), view.watching(_score_name(studies[0]), statuses, trials) as show:
         while fleet.busy:
-            fleet.watch(_LOOK_SECONDS)
+            fleet.watch(LOOK_SECONDS)
             if fleet.obey(stop):
-                view.say(_farewell(stop, service.settings))
+                view.say(farewell(stop, service.settings))
             # The workers wait for a database that is away; so does the display.
             with suppress(*database_away()):
                 show()
@@ -338,30 +252,10 @@ def _supervise(service: Service, studies: Sequence[StudyRecord], fleet: Fleet, v
     return stop.suspend.is_set()
 
 
-def _farewell(stop: StopSignals, settings: Settings) -> str:
-    if stop.abandon.is_set():
-        return "giving the trials under way back at once"
-    return (
-        f"leaving: trials under way have {settings.grace_seconds:g} s to end or to save themselves; "
-        "once more gives them back at once"
-    )
-
-
-def _alerter(service: Service) -> Callable[[str], bool]:
-    def alert(message: str) -> bool:
-        try:
-            service.control.raise_alert(this_host(), message)
-        except database_away():
-            return False
-        return True
-
-    return alert
-
-
 @contextmanager
 def _server_for(specs: Iterable[Spec], view: RunView) -> Iterator[ForkServer]:
     modules = [module for spec in specs for module in declare(spec).preload]
-    with ForkServer((*dict.fromkeys(modules), _PRELOAD_SERVICE)) as server:
+    with ForkServer((*dict.fromkeys(modules), PRELOAD_SERVICE)) as server:
         with view.working("loading"):
             server.wait_until_ready()
         yield server
@@ -385,20 +279,6 @@ def _prepare(server: ForkServer, spec: Spec, settings: Settings, *, keep: bool =
     arguments = (declare(spec).preparation, spec, settings.home, keep)
     prepared: Prepared = call(server.address, "hpo.trial:prepare", *arguments)
     return prepared
-
-
-def _automatic(service: Service, studies: Sequence[StudyRecord]) -> int:
-    return automatic_workers(searches_of(service.control, studies))
-
-
-def _named_or_open(service: Service, names: Sequence[str]) -> list[StudyRecord]:
-    return [service.find(name) for name in names or service.control.open_studies()]
-
-
-def _preload_for(service: Service, names: Sequence[str]) -> tuple[str, ...]:
-    modules = [m for study in _named_or_open(service, names) for m in declare(Spec.model_validate(study.spec)).preload]
-    # A study that comes later may train on prices: be ready for it unless only some are asked for.
-    return tuple(dict.fromkeys(modules if names else [*modules, "studies.training"]))
 
 
 def _check_storage(spec: Spec, settings: Settings, storage_url: str | None) -> None:

@@ -216,6 +216,10 @@ def _supplementary_values(spec: Spec, fixed: SupplementarySpec) -> tuple[Derived
     )
 
 
+def _batch_of(effective: int, spec: Spec) -> dict[str, int]:
+    return batch_values(batch_plan({"effective_batch": effective}, spec.training))
+
+
 def _powers(ends: tuple[int, int]) -> range:
     return range(ends[0].bit_length() - 1, ends[1].bit_length())
 

@@ -220,11 +220,11 @@ def next_line_of(process: subprocess.Popen[str]) -> str:
 
 DIE_BEFORE_THE_FIRST_BEAT = """
 import os, signal, sys
-from hpo import launch
+from hpo import launch_workers
 from hpo.control import Control
 from hpo.settings import load_settings
 Control.start_trial = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
-launch.work(load_settings(), None, studies=(), idle_exit=None, max_trials=None)
+launch_workers.work(load_settings(), None, studies=(), idle_exit=None, max_trials=None)
 """
 
 
