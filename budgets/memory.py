@@ -53,6 +53,7 @@ class Footprint:
         largest_parameter: entries of the largest of them.
         kept: tensors that autograd keeps for the backward pass, as (bytes a window, how many).
         fixed_bytes: of what it keeps whatever the batch, such as 16-bit copies of the weights.
+        passing: bytes a window of the largest tensor that the forward pass lets go again, where it is known.
         recomputed: tensors that pass and are computed again in the backward pass, as `kept` has them.
     """
 
@@ -61,6 +62,7 @@ class Footprint:
     kept: tuple[tuple[int, int], ...]
     fixed_bytes: int = 0
     recomputed: tuple[tuple[int, int], ...] = ()
+    passing: int = 0
 
     @property
     def bytes_a_window(self) -> int:
@@ -72,8 +74,8 @@ class Footprint:
         return self.bytes_a_window * micro_batch + self.fixed_bytes
 
     def largest(self, micro_batch: int) -> int:
-        """Return the bytes of the largest tensor that is kept."""
-        return max((size for size, _ in self.kept), default=0) * micro_batch
+        """Return the bytes of the largest tensor."""
+        return max((self.passing, *(size for size, _ in self.kept))) * micro_batch
 
     def slack(self, micro_batch: int) -> int:
         """Return the bytes of the holes that activations leave in the heap."""
@@ -88,6 +90,7 @@ class Footprint:
             "kept": [list(pair) for pair in self.kept],
             "fixed_bytes": self.fixed_bytes,
             "recomputed": [list(pair) for pair in self.recomputed],
+            "passing": self.passing,
             "activation_bytes_a_window": self.bytes_a_window,
         }
 
@@ -97,8 +100,8 @@ class Footprint:
         kept, recomputed = (
             tuple((int(size), int(times)) for size, times in value.get(name, ())) for name in ("kept", "recomputed")
         )
-        fixed = int(value["fixed_bytes"])
-        return cls(int(value["parameters"]), int(value["largest_parameter"]), kept, fixed, recomputed)
+        numbers = {name: int(value[name]) for name in ("parameters", "largest_parameter", "fixed_bytes")}
+        return cls(**numbers, kept=kept, recomputed=recomputed, passing=int(value.get("passing", 0)))
 
 
 @dataclass(frozen=True)

@@ -46,6 +46,7 @@ class _Pass:
     kept: dict[int | None, list[int]] = field(default_factory=dict)
     block_inputs: list[int] = field(default_factory=list)
     recurrent: "list[tuple[nn.RNNBase, Tensor]]" = field(default_factory=list)
+    largest: int = 0
 
 
 @cache
@@ -78,6 +79,7 @@ def footprint(
         kept=kept,
         fixed_bytes=high.fixed_bytes + times * (high.fixed_bytes - low.fixed_bytes),
         recomputed=recomputed,
+        passing=high.passing,
     )
 
 
@@ -107,9 +109,11 @@ def _counted(
         fewer, more = (_forward(model, architecture, shape, precision, windows) for windows in _FEW)
         groups = {block: _by_difference(fewer.kept[block], more.kept[block]) for block in fewer.kept}
         inputs, counts = _by_difference(fewer.block_inputs, more.block_inputs), fewer
+        largest = (more.largest - fewer.largest) // (_FEW[1] - _FEW[0])
     else:
         groups = {block: _by_divisibility(sizes) for block, sizes in seen.kept.items()}
         inputs, counts = _by_divisibility(seen.block_inputs), seen
+        largest = seen.largest // _WINDOWS
         groups[None] = groups.get(None, Kept()) + _workspaces(seen.recurrent)
     everything = sum(groups.values(), Kept())
     kept = _kept_when_recomputed(groups, inputs) if recompute else everything
@@ -120,6 +124,7 @@ def _counted(
         fixed_bytes=sum(fixed * times for (_, fixed), times in kept.items()),
         # What neither is kept nor belongs to the block that has just been computed again.
         recomputed=_by_window(everything - kept),
+        passing=largest,
     )
 
 
@@ -167,7 +172,7 @@ def _forward(model: str, architecture: Architecture, shape: WindowShape, precisi
         torch.autograd.graph.saved_tensors_hooks(watch.keep, watch.give_back),
     ):
         loss = nn.functional.binary_cross_entropy_with_logits(network(inputs)[:, -1], targets)
-    found = _Pass(sum(entries), max(entries), watch.sizes(), watch.input_sizes(), watch.recurrent)
+    found = _Pass(sum(entries), max(entries), watch.sizes(), watch.input_sizes(), watch.recurrent, watch.largest)
     # The graph lives as long as its loss, and what it keeps as long as the graph.
     del loss
     return found
@@ -226,6 +231,7 @@ class _Watch:
         self._held: list[weakref.ref[_Held]] = []
         self._inputs: dict[int, Tensor] = {}
         self._block: int | None = None
+        self.largest = 0
         self.recurrent: list[tuple[nn.RNNBase, Tensor]] = []
         for module in network.modules():
             if hasattr(module, "all_weights") and module is not network:
@@ -238,6 +244,7 @@ class _Watch:
         """Take a tensor that autograd is about to keep."""
         if tensor.untyped_storage()._cdata in self._own:
             return tensor
+        self.largest = max(self.largest, tensor.untyped_storage().nbytes())
         # Detached: with its own history it would keep alive the operation that it belongs to.
         held = _Held(tensor.detach(), self._block)
         self._held.append(weakref.ref(held))
