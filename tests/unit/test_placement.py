@@ -31,7 +31,7 @@ SMALL = Demand("2M", trials=4, ram_bytes=GB // 2, core_seconds=80)
 
 @pytest.mark.parametrize("head_room", [0.75, 0.8])
 def test_nine_workers_of_850_mb_on_a_card_of_8_2_gb_become_seven(head_room: float) -> None:
-    """The case of issue 4: tuned by hand they filled the card to 93 %."""
+    """A recorded case: tuned by hand they filled the card to 93 %."""
     cards = RecordedCards.load(READINGS)
     (busy,), (empty,) = cards.read(), cards.read()
     assert round(busy.used_mb / busy.total_mb, 2) == 0.93
