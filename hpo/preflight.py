@@ -191,7 +191,9 @@ def allowance_of(settings: Settings, server: ForkServer, workers: int | None = N
     if machine.cards:
         smallest = min(map(usable_card, machine.cards))
         return Allowance(smallest / MIB / among, f"{share} of the smallest GPU", on_card=True)
-    return Allowance(start + usable_ram(machine) / MIB / among, f"{share} of the RAM that is free", start)
+    empty = replace(machine, available_bytes=machine.total_bytes)
+    free, most = (start + usable_ram(each) / MIB / among for each in (machine, empty))
+    return Allowance(free, f"{share} of the RAM that is free", start, most_mb=most)
 
 
 def check_limit_of_trials(settings: Settings, server: ForkServer) -> None:

@@ -1,7 +1,7 @@
 """The rules that look at one study alone."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from budgets import MetricKind, format_budget, metric_kind, plan_batch
 from budgets.batch_rules import minimum_effective_batch, next_power_of_two
@@ -23,6 +23,7 @@ class Allowance:
         limit_mb: of resident memory, or of a card's, in MiB.
         limit_is: where the limit comes from, in words.
         start_mb: what the process of a trial begins with, in MiB.
+        most_mb: the limit when nothing else is on the machine; None: the same.
         on_card: whether the limit is that of a card.
     """
 
@@ -30,10 +31,15 @@ class Allowance:
     limit_is: str
     start_mb: float = 0.0
     on_card: bool = False
+    most_mb: float | None = None
 
     def needed_mb(self, estimate: MemoryEstimate) -> float:
         """Return what a trial needs of it."""
         return estimate.on_card / MIB if self.on_card else self.start_mb + estimate.total / MIB
+
+    def could_hold(self, estimate: MemoryEstimate) -> bool:
+        """Return whether a trial would fit with nothing else on the machine."""
+        return self.needed_mb(estimate) <= max(self.limit_mb, self.most_mb or 0.0)
 
     def holds(self, estimate: MemoryEstimate) -> bool:
         """Return whether a trial fits."""
@@ -146,7 +152,11 @@ def _memory(study: Resolved, model: Model, allowance: Allowance | None) -> Itera
         return
     fitting = _fitting_micro_batch(study, model, allowance)
     value = f"{allowance.needed_mb(whole):,.0f} MiB at a micro-batch of {model.plan.micro}"
-    if fitting is None:
+    alone = model.memory(replace(model.plan, micro=1), study.data_bytes)
+    if fitting is None and alone is not None and allowance.could_hold(alone):
+        remedy = "wait for what else is running here, or expect this budget's trials to run out of memory"
+        yield Finding("memory", Level.WARNING, says, value, remedy)
+    elif fitting is None:
         remedy = "take a smaller budget, gradient_checkpointing, a shorter window or another machine"
         smallest = "" if model.plan.micro == 1 else ", and not at one of 1 either"
         yield Finding("memory", Level.ERROR, says, f"{value}{smallest}", remedy)

@@ -143,12 +143,8 @@ def test_the_recommendation_grows_with_the_model_and_satisfies_every_rule(one: i
     assert recommended <= recommended_effective_batch(large, metric)
     assert recommended >= minimum_effective_batch(small, metric)
     if metric_kind(metric) is MetricKind.RATIO:
-<<<<<<< HEAD
-        assert recommended >= math.isqrt(small)  # rounded down, as the worked examples of the source have it
-=======
         # The root is rounded down, as in the examples of the source.
         assert recommended >= math.isqrt(small)
->>>>>>> review-r2
         assert recommended & (recommended - 1) == 0
         assert recommended == 1024 or recommended < 2 * max(minimum_effective_batch(small, metric), math.sqrt(small))
     else:

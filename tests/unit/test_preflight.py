@@ -172,6 +172,9 @@ def test_a_model_that_fits_with_fewer_windows_is_a_warning_with_the_micro_batch(
     assert fits <= 400 < too_much
     (error, *_) = found(study, "memory", Allowance(50, "a limit"))
     assert error.level is Level.ERROR
+    (busy, *_) = found(study, "memory", Allowance(50, "what is free", most_mb=10_000))
+    assert busy.level is Level.WARNING
+    assert "wait for what else is running here" in busy.remedy
     assert "and not at one of 1 either" in error.value
     alone = replace(study, models=tuple(replace(model, plan=BatchPlan(64, 1)) for model in study.models))
     (error, *_) = found(alone, "memory", Allowance(50, "a limit"))
