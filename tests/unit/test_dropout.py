@@ -84,7 +84,12 @@ def test_a_dropout_with_two_names_in_a_module_is_replaced_under_both() -> None:
 
 @pytest.mark.parametrize(
     "hidden",
-    [nn.LSTM(2, 2, num_layers=2, dropout=0.3), nn.MultiheadAttention(4, 2, dropout=0.3), nn.Dropout1d(), nn.Dropout2d()],
+    [
+        nn.LSTM(2, 2, num_layers=2, dropout=0.3),
+        nn.MultiheadAttention(4, 2, dropout=0.3),
+        nn.Dropout1d(),
+        nn.Dropout2d(),
+    ],
     ids=lambda module: type(module).__name__,
 )
 def test_a_module_that_drops_by_itself_is_refused(hidden: nn.Module) -> None:
