@@ -4,7 +4,8 @@ What is replaced, and why (NeuralForecast 3.3):
 
 - `FullAttention` passes the rate of its dropout to torch's fused attention, past the module that holds the rate.
 - Informer's `ProbAttention` samples other keys at every pass, also in evaluation, and with one head it mixes windows.
-- Autoformer's `AutoCorrelation` picks, while training, the delays that suit the mean of the batch.
+- Autoformer's `AutoCorrelation` picks, while training, the delays that suit the mean of the batch, and lets rounding
+  choose among equal ones.
 - The Fourier transforms of Autoformer and FEDformer take no 16-bit numbers.
 
 None of them has parameters of its own, so names and numbers of weights stay as they are.
@@ -12,13 +13,16 @@ None of them has parameters of its own, so names and numbers of weights stay as 
 
 import functools
 import math
-from typing import Any
+from typing import Any, Final
 
 import torch
 from neuralforecast.common._modules import FullAttention
 from neuralforecast.models.autoformer import AutoCorrelation
 from neuralforecast.models.informer import ProbAttention
 from torch import Tensor, nn
+
+# By which share of the largest a delay's correlation is handicapped a row.
+_TIE: Final = 1e-5
 
 
 class ModuleDropoutAttention(FullAttention):  # type: ignore[misc]
@@ -72,15 +76,38 @@ class WindowAutoCorrelation(AutoCorrelation):  # type: ignore[misc]
 
     NeuralForecast does so in evaluation. While training it picks those of the batch's mean, for speed, so that a
     window's loss depends on the other windows of its micro-batch.
+
+    Of delays that suit a window equally well the shorter ones are taken. Past labels alone make such ties: where a
+    window holds a single 1, a delay and its opposite give the same sum. Rounding decided between them, which is
+    another one in another micro-batch; a logit of a network of 16 channels then moved by 0.36.
     """
 
     def __init__(self, attention: AutoCorrelation) -> None:
         super().__init__(attention.mask_flag, attention.factor, attention.scale, attention.dropout.p)
 
+    def time_delay_agg_inference(self, values: Tensor, corr: Tensor) -> Tensor:
+        """Return the values rolled by the best delays, weighted by how well these suit.
+
+        Args:
+            values: [batch, heads, width a head, rows].
+            corr: correlations [batch, heads, width a head, delays].
+        """
+        n_rows, suits = values.shape[-1], corr.mean((1, 2))
+        # More than rounding makes of equal sums, about 1e-6 of them, and too little to matter elsewhere.
+        handicap = _TIE * suits.detach().abs().amax(-1, keepdim=True)
+        ranked = suits.detach() - handicap * torch.arange(suits.shape[-1], device=suits.device)
+        delays = ranked.topk(int(self.factor * math.log(n_rows))).indices
+        weights = torch.softmax(suits.gather(-1, delays), dim=-1)
+        rows = (torch.arange(n_rows, device=delays.device) + delays.unsqueeze(-1)) % n_rows
+        rolled = (
+            weight[:, None, None, None] * values.gather(-1, row[:, None, None].expand_as(values))
+            for weight, row in zip(weights.unbind(-1), rows.unbind(1), strict=True)
+        )
+        return functools.reduce(torch.add, rolled)
+
     def time_delay_agg_training(self, values: Tensor, corr: Tensor) -> Tensor:
         """Do as in evaluation."""
-        aggregated: Tensor = self.time_delay_agg_inference(values, corr)
-        return aggregated
+        return self.time_delay_agg_inference(values, corr)
 
 
 def drop_by_module(network: nn.Module) -> nn.Module:
