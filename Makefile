@@ -37,7 +37,7 @@ unit: setup ## Pure functions; seconds.
 	$(BIN)/pytest tests/unit
 
 integration: setup ## A real Postgres.
-	$(BIN)/pytest tests/integration
+	$(BIN)/pytest tests/integration -n 2 --dist worksteal
 
 acceptance: setup ## The real command, real training, real signals; minutes.
 	# Many of them wait, for processes to start or to be missed, and many have deadlines: no more than two at a time.
