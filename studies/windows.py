@@ -3,6 +3,7 @@
 import ctypes
 import os
 import signal
+import threading
 from collections.abc import Iterator
 from itertools import islice
 
@@ -82,9 +83,18 @@ def _live_and_die_with(trial: int) -> None:
     A service manager sends SIGTERM to every process of a service, and a terminal SIGINT. The trial saves its work
     then, between two steps, and a step needs its windows: without them it would have failed.
     """
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, signal.SIG_IGN)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # Blocked here, so that the thread gets it, with the sender.
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    threading.Thread(target=_end_when_asked_by, args=(trial,), name="sigterm", daemon=True).start()
     # Torch's own watch takes 5 seconds, in which a killed trial would leave its data workers behind.
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != trial:
         os._exit(1)
+
+
+def _end_when_asked_by(trial: int) -> None:
+    """Obey the SIGTERM of the trial itself, which multiprocessing sends where it leaves without closing its loader."""
+    while signal.sigwaitinfo({signal.SIGTERM}).si_pid != trial:
+        pass
+    os._exit(0)
