@@ -6,6 +6,7 @@ import signal
 import threading
 from collections.abc import Iterator
 from itertools import islice
+from typing import Any
 
 import numpy as np
 import torch
@@ -66,10 +67,22 @@ class TrainingWindows(IterableDataset[Batch]):
             yield from np.split(random.choice(decisions, self._plan.effective), self._plan.accumulation)
 
 
+class _Loader(DataLoader[Batch]):
+    """Begins its data workers with SIGTERM blocked, and so blocked in every thread of theirs, torch's own too."""
+
+    def __iter__(self) -> Any:  # noqa: ANN401  torch's iterators have no public type
+        """Begin the data workers."""
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+        try:
+            return super().__iter__()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def load(drawn: TrainingWindows, data_workers: int) -> DataLoader[Batch]:
     """Return the loader of a training: its own process gathers the windows, or so many others do."""
     trial = os.getpid()
-    return DataLoader(
+    return _Loader(
         drawn,
         batch_size=None,
         num_workers=data_workers,
@@ -84,8 +97,6 @@ def _live_and_die_with(trial: int) -> None:
     then, between two steps, and a step needs its windows: without them it would have failed.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    # Blocked here, so that the thread gets it, with the sender.
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
     threading.Thread(target=_end_when_asked_by, args=(trial,), name="sigterm", daemon=True).start()
     # Torch's own watch takes 5 seconds, in which a killed trial would leave its data workers behind.
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)

@@ -25,6 +25,8 @@ class Numbers(IterableDataset):
             yield torch.tensor(number)
 
 if __name__ == "__main__":
+    # As a trial: torch then starts threads in a data worker before anything of ours runs there.
+    torch.set_num_threads(2)
     numbers = iter(load(Numbers(), 2))
     next(numbers)
     print(*[process.pid for process in multiprocessing.active_children()], flush=True)
