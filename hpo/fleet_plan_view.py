@@ -98,9 +98,9 @@ def _verdict(plan: FleetPlan) -> list[str]:
 
 
 def _mix_lines(plan: FleetPlan) -> list[str]:
-    """Return the places of workers that keep to their sizes."""
+    """Return what fits beside each other."""
     same = Counter((place.sizes[0], place.card, place.ram_bytes) for place in plan.placement.places)
-    lines = ["", "side by side, each worker keeping to its budgets:"]
+    lines = ["", "side by side (a trial that finds no room waits for it):"]
     for (largest, card, ram), times in same.items():
         where = "" if card is None else f" on GPU {card}"
         smaller = " and smaller" if largest != plan.sizes[-1].demand.name else ""
