@@ -55,7 +55,7 @@ def score(params: Mapping[str, Any], context: TrialContext) -> float:
     windows, plan = Windows(panel), batch_plan(params, training)
     precision = resolve_precision(training.precision)
     model = _classifier(params, context, panel, plan)
-    watch, saved = ValidationWatch(windows, training, plan.micro, context), CheckpointFile(params, context)
+    watch, saved = ValidationWatch(windows, training, plan, context), CheckpointFile(params, context)
     done = saved.find()
     # The watch comes first: a checkpoint holds the look of its own step.
     callbacks = [watch, Checkpoints(saved, context), SigtermAsBefore()]
