@@ -37,11 +37,12 @@ unit: setup ## Pure functions; seconds.
 	$(BIN)/pytest tests/unit
 
 integration: setup ## A real Postgres.
-	$(BIN)/pytest tests/integration -n 2 --dist worksteal
+	OMP_WAIT_POLICY=PASSIVE $(BIN)/pytest tests/integration -n 2 --dist worksteal
 
 acceptance: setup ## The real command, real training, real signals; minutes.
 	# Many of them wait, for processes to start or to be missed, and many have deadlines: no more than two at a time.
-	$(BIN)/pytest tests/acceptance -n 2 --dist worksteal
+	# Threads that wait for each other by spinning slow two trainings on two cores down many times.
+	OMP_WAIT_POLICY=PASSIVE $(BIN)/pytest tests/acceptance -n 2 --dist worksteal
 
 clean: ## Remove what can be made again; studies in the user's data directory stay.
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
