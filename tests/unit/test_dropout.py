@@ -99,4 +99,7 @@ def test_a_module_that_drops_by_itself_is_refused(hidden: nn.Module) -> None:
 
 
 def test_a_module_that_could_drop_by_itself_and_does_not_is_taken() -> None:
-    use_whole_batch_dropout(nn.ModuleList([nn.LSTM(2, 2), nn.MultiheadAttention(4, 2)]), StepRandomness(2))
+    network = nn.ModuleList([nn.LSTM(2, 2), nn.MultiheadAttention(4, 2)])
+    before = list(network.modules())
+    use_whole_batch_dropout(network, StepRandomness(2))
+    assert list(network.modules()) == before
