@@ -71,6 +71,8 @@ class Origin(StrEnum):
     FORCED = "forced"
     SAMPLED = "sampled"
     ENQUEUED = "enqueued"
+    REPEAT = "repeat"
+    """A configuration again, with another seed, so that the noise is known; see `seeds` in a specification."""
     IMPORTED = "imported"
     """A trial of another study that the sampler learns from; it uses no slot and is in no count."""
 

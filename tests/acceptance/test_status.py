@@ -58,7 +58,8 @@ def test_failures_are_in_the_object_of_one_study_and_of_all(hpo: Command) -> Non
     assert len(for_good) == found["trials"]["failed"] > 0
     # What ran out of memory runs again with half the micro-batch, and that uses up no attempt: each time is told.
     again = [each for each in found["failures"] if each["runs_again"]]
-    assert again and {(each["name"], each["cause"]) for each in again} == {("2M_lr_low", "out_of_memory")}
+    assert again
+    assert {(each["name"], each["cause"]) for each in again} == {("2M_lr_low", "out_of_memory")}
     failure = next(each for each in found["failures"] if each["name"] == "2M_dropout_low")
     assert (failure["cause"], failure["attempt"], failure["runs_again"]) == ("failed", 1, False)
     assert "ValueError: this one always fails" in failure["message"]

@@ -1,0 +1,1 @@
+"""What a search has learnt: read from records, never from logs."""
