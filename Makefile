@@ -18,6 +18,8 @@ $(VENV)/installed: pyproject.toml constraints.txt
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "installing into $(VENV): two to five minutes the first time"
 	@$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	@# Recorded runs for tests/unit/test_scaling_recorded.py: tables alone, not what would train surrogates on them.
+	@$(BIN)/pip install --quiet --constraint constraints.txt --no-deps scan-bench
 	@touch $@
 
 demo: setup ## Run Phase 1 of the quickstart study on real prices.

@@ -63,7 +63,7 @@ def resampled_best(losses: FloatArray, draws: int, repeats: int, generator: np.r
     if count < 2:
         return np.full(repeats, exact)
     below = losses[losses <= np.median(losses)] - np.median(losses)
-    kernel = 1.06 * count**-0.2 * float(np.sqrt(np.mean(below**2)))
+    kernel = 1.06 * count**-0.2 * float(np.sqrt(below @ below / max(below.size - 1, 1)))
     sampled = losses[generator.integers(0, count, (repeats, count))]
     found = expected_best(sampled + kernel * generator.standard_normal((repeats, count)), draws)
     widening = np.sqrt(count / (count - 1)) * student_ratio(count - 1)

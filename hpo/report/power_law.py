@@ -12,11 +12,15 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from hpo.report.equal_n import INTERVAL, FloatArray, interval_of
 
 EXPONENTS: Final = np.geomspace(0.005, 3.0, 200)
-"""The grid of α, in steps of 3.3 %. A law with 0.005 is a straight line in log N; one with 3 has ended at once."""
+"""The grid of α, in steps of 3.3 %, refined once the best is known.
+
+A law with 0.005 is a straight line in log N; one with 3 has ended at once.
+"""
 
 FLOORS: Final = 60
 """Values of E that are tried between zero and the best loss."""
@@ -69,47 +73,70 @@ class Band:
 
 
 @dataclass(frozen=True)
+class Laws:
+    """Many laws; one value a law in each array."""
+
+    floor: FloatArray
+    amplitude: FloatArray
+    exponent: FloatArray
+
+    def losses(self, sizes: FloatArray) -> FloatArray:
+        """Return what each expects, shape (laws, sizes)."""
+        powers = np.exp(-np.outer(self.exponent, np.log(sizes)))
+        return np.asarray(self.floor[:, None] + self.amplitude[:, None] * powers, dtype=np.float64)
+
+    def one(self, index: int) -> PowerLaw:
+        """Return one of them."""
+        return PowerLaw(float(self.floor[index]), float(self.amplitude[index]), float(self.exponent[index]))
+
+    def with_those(self, others: "Laws", mask: NDArray[np.bool_]) -> "Laws":
+        """Return these and the others where the mask is true."""
+        mine, theirs = (np.stack([each.floor, each.amplitude, each.exponent]) for each in (self, others))
+        return Laws(*np.concatenate([mine, theirs[:, mask]], axis=1))
+
+
+@dataclass(frozen=True)
 class ScalingLaw:
     """A law with everything that the losses leave open.
 
     Attributes:
         best: the best fit, E free.
         floorless: the best fit with E = 0, the other end of what is reported.
-        allowed: the best law for each E that the losses allow, by rising E, the best fit always among them.
+        allowed: the best fit, and the best law for each other E that the losses allow.
         refits, floorless_refits: of resampled losses, with E free and with E = 0.
         misfit: root of the weighted mean squared residual of the best fit, in units of the errors.
     """
 
     best: PowerLaw
     floorless: PowerLaw
-    allowed: tuple[PowerLaw, ...]
-    refits: tuple[PowerLaw, ...]
-    floorless_refits: tuple[PowerLaw, ...]
+    allowed: Laws
+    refits: Laws
+    floorless_refits: Laws
     misfit: float
 
     @property
-    def largest_floor(self) -> float:
-        """The largest E that the losses allow."""
-        return max(law.floor for law in self.allowed)
+    def allowed_floors(self) -> tuple[float, float]:
+        """The smallest and the largest E that the losses allow."""
+        return float(self.allowed.floor.min()), float(self.allowed.floor.max())
 
     @property
     def exponent_bootstrap(self) -> tuple[float, float]:
         """α of the free refits: 95 %."""
-        return _exponents(self.refits)
+        return interval_of(self.refits.exponent)
 
     @property
     def exponent_interval(self) -> tuple[float, float]:
         """α, whatever E is: the union of the bracket and the bootstraps at both of its ends."""
-        bracket = [law.exponent for law in (self.floorless, *self.allowed)]
-        ends = [*self.exponent_bootstrap, *_exponents(self.floorless_refits), *bracket]
+        bracket = [self.floorless.exponent, *map(float, self.allowed.exponent)]
+        ends = [*self.exponent_bootstrap, *interval_of(self.floorless_refits.exponent), *bracket]
         return min(ends), max(ends)
 
     def at(self, sizes: FloatArray) -> Band:
         """Return what is expected at the sizes, with its intervals."""
-        allowed = np.array([law.losses(sizes) for law in self.allowed])
+        allowed = self.allowed.losses(sizes)
         bracket = np.vstack([allowed, self.floorless.losses(sizes)])
-        free = np.quantile(np.array([law.losses(sizes) for law in self.refits]), INTERVAL, axis=0)
-        zero = np.quantile(np.array([law.losses(sizes) for law in self.floorless_refits]), INTERVAL, axis=0)
+        free = np.quantile(self.refits.losses(sizes), INTERVAL, axis=0)
+        zero = np.quantile(self.floorless_refits.losses(sizes), INTERVAL, axis=0)
         low, high = bracket.min(axis=0), bracket.max(axis=0)
         return Band(
             sizes=sizes,
@@ -127,16 +154,11 @@ class ScalingLaw:
         return {
             "best": self.best.as_json(),
             "E_zero": self.floorless.as_json(),
-            "smallest_E_allowed": self.allowed[0].floor,
-            "largest_E_allowed": self.largest_floor,
+            "E_allowed": list(self.allowed_floors),
             "alpha_interval": list(self.exponent_interval),
             "alpha_bootstrap": list(self.exponent_bootstrap),
             "misfit": self.misfit,
         }
-
-
-def _exponents(laws: tuple[PowerLaw, ...]) -> tuple[float, float]:
-    return interval_of(np.array([law.exponent for law in laws]))
 
 
 def fit_resampled(sizes: FloatArray, losses: FloatArray, errors: FloatArray, resampled: FloatArray) -> ScalingLaw:
@@ -169,80 +191,102 @@ def fit_points(sizes: FloatArray, losses: FloatArray, *, seed: int = 0, repeats:
 
 
 class _Fits:
-    """Weighted fits of many rows of losses at the same sizes, over the whole grid of α.
+    """Weighted fits of rows of losses at the same sizes.
 
-    Losses are centred, which keeps residuals exact where a law moves them by a thousandth; sizes are divided by their
-    geometric mean, so that powers are near one.
+    α is found on the grid, refined by a parabola through the squared residuals beside the best, and the linear part is
+    solved again there: with hundreds of runs a prediction ten times ahead would feel a step of the grid. Losses are
+    centred, which keeps residuals exact where a law moves them by a thousandth; sizes are divided by their geometric
+    mean, so that powers are near one.
     """
 
     def __init__(self, sizes: FloatArray, losses: FloatArray, weights: FloatArray) -> None:
-        self.count = sizes.size
-        self.scale = float(np.exp(np.log(sizes).mean()))
+        self.position = np.log(sizes)
+        self.middle = float(self.position.mean())
         self.centre = float(losses.mean())
         self.best_loss = float(losses.min())
         centred = losses - self.centre
-        powers = np.exp(-np.outer(EXPONENTS, np.log(sizes / self.scale)))
+        self.weights, self.weighted = weights, weights * centred
         self.total = weights.sum(axis=-1, keepdims=True)
-        self.x = weights @ powers.T
-        self.xx = weights @ (powers**2).T
-        self.y = (weights * centred).sum(axis=-1, keepdims=True)
-        self.xy = (weights * centred) @ powers.T
-        self.yy = (weights * centred**2).sum(axis=-1, keepdims=True)
+        self.y = self.weighted.sum(axis=-1, keepdims=True)
+        self.yy = (self.weighted * centred).sum(axis=-1, keepdims=True)
+        powers = self._powers(EXPONENTS)
+        self.grid = _Sums(self.weights @ powers.T, self.weights @ (powers**2).T, self.weighted @ powers.T)
 
-    def free(self) -> tuple[FloatArray, FloatArray, FloatArray]:
-        """Return E, A and the squared residuals, each rows × α, for E, A ≥ 0."""
-        determinant = np.maximum(self.total * self.xx - self.x**2, np.finfo(float).tiny)
-        amplitude = (self.total * self.xy - self.x * self.y) / determinant
+    def laws(self, floors: FloatArray | None = None) -> tuple[Laws, FloatArray]:
+        """Return the best law of every row with E, A ≥ 0, and its weighted squared residuals.
+
+        Args:
+            floors: E, where it is given: one for all rows, or many for a single row of losses.
+        """
+        *coarse, residuals = self._solved(self.grid, floors)
+        rows, best = np.arange(residuals.shape[0]), residuals.argmin(axis=1)
+        inner = np.clip(best, 1, EXPONENTS.size - 2)
+        before, there, after = (residuals[rows, inner + step] for step in (-1, 0, 1))
+        bend = before - 2 * there + after
+        offset = np.divide(before - after, 2 * bend, out=np.zeros_like(bend), where=bend > 0)
+        offset = np.where(inner == best, np.clip(offset, -0.5, 0.5), 0.0)
+        alpha = EXPONENTS[best] * (EXPONENTS[1] / EXPONENTS[0]) ** offset
+        powers = self._powers(alpha)
+        sums = _Sums(*(each.sum(axis=1, keepdims=True) for each in self._products(powers)))
+        *fine, finer = self._solved(sums, floors)
+        better = finer[:, 0] <= residuals[rows, best]
+        floor, amplitude = (np.where(better, new[:, 0], old[rows, best]) for new, old in zip(fine, coarse, strict=True))
+        alpha = np.where(better, alpha, EXPONENTS[best])
+        found = np.where(better, finer[:, 0], residuals[rows, best])
+        return Laws(floor + self.centre, amplitude * np.exp(self.middle * alpha), alpha), found
+
+    def _powers(self, alpha: FloatArray) -> FloatArray:
+        return np.asarray(np.exp(-np.outer(alpha, self.position - self.middle)), dtype=np.float64)
+
+    def _products(self, powers: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
+        return self.weights * powers, self.weights * powers**2, self.weighted * powers
+
+    def _solved(self, sums: "_Sums", floors: FloatArray | None) -> tuple[FloatArray, FloatArray, FloatArray]:
+        """Return centred E, A and squared residuals, each rows × α."""
+        if floors is not None:
+            rows = max(floors.size, sums.xy.shape[0])
+            floor = np.broadcast_to(floors[:, None] - self.centre, (rows, sums.xy.shape[1]))
+            return self._with_residuals(sums, floor, self._amplitude(sums, floor))
+        determinant = np.maximum(self.total * sums.xx - sums.x**2, np.finfo(float).tiny)
         # Both at zero is never better: losses are 0 or more. So at most one of the two is at its bound.
-        amplitude = np.maximum(amplitude, 0.0)
-        floor = (self.y - amplitude * self.x) / self.total
+        amplitude = np.maximum((self.total * sums.xy - sums.x * self.y) / determinant, 0.0)
+        floor = (self.y - amplitude * sums.x) / self.total
         bound = floor + self.centre < 0
         floor = np.where(bound, -self.centre, floor)
-        amplitude = np.where(bound, self._amplitude(floor), amplitude)
-        return floor + self.centre, amplitude, self._residuals(floor, amplitude)
+        return self._with_residuals(sums, floor, np.where(bound, self._amplitude(sums, floor), amplitude))
 
-    def fixed(self, floor: float) -> tuple[FloatArray, FloatArray, FloatArray]:
-        """Return the same for one E."""
-        centred = np.full_like(self.xy, floor - self.centre)
-        amplitude = self._amplitude(centred)
-        return centred + self.centre, amplitude, self._residuals(centred, amplitude)
+    def _amplitude(self, sums: "_Sums", floor: FloatArray) -> FloatArray:
+        return np.asarray(np.maximum((sums.xy - floor * sums.x) / sums.xx, 0.0), dtype=np.float64)
 
-    def _amplitude(self, floor: FloatArray) -> FloatArray:
-        return np.asarray(np.maximum((self.xy - floor * self.x) / self.xx, 0.0), dtype=np.float64)
+    def _with_residuals(
+        self, sums: "_Sums", floor: FloatArray, amplitude: FloatArray
+    ) -> tuple[FloatArray, FloatArray, FloatArray]:
+        linear = self.yy - 2 * (floor * self.y + amplitude * sums.xy)
+        square = floor**2 * self.total + 2 * floor * amplitude * sums.x + amplitude**2 * sums.xx
+        return floor, amplitude, np.maximum(linear + square, 0.0)
 
-    def _residuals(self, floor: FloatArray, amplitude: FloatArray) -> FloatArray:
-        linear = self.yy - 2 * (floor * self.y + amplitude * self.xy)
-        square = floor**2 * self.total + 2 * floor * amplitude * self.x + amplitude**2 * self.xx
-        return np.asarray(np.maximum(linear + square, 0.0), dtype=np.float64)
 
-    def laws(self, found: tuple[FloatArray, FloatArray, FloatArray]) -> tuple[list[PowerLaw], FloatArray]:
-        """Return each row's best law and its squared residuals."""
-        floor, amplitude, residuals = found
-        best = residuals.argmin(axis=1)
-        rows = np.arange(best.size)
-        alpha = EXPONENTS[best]
-        natural = amplitude[rows, best] * self.scale**alpha
-        laws = [PowerLaw(*map(float, each)) for each in zip(floor[rows, best], natural, alpha, strict=True)]
-        return laws, np.asarray(residuals[rows, best], dtype=np.float64)
+@dataclass(frozen=True)
+class _Sums:
+    """Weighted sums of a power, its square, and the power times the centred loss; rows × α."""
+
+    x: FloatArray
+    xx: FloatArray
+    xy: FloatArray
 
 
 def _assemble(fits: _Fits, refits: _Fits, *, known: bool) -> ScalingLaw:
-    best, residual = fits.laws(fits.free())
-    floorless, _ = fits.laws(fits.fixed(0.0))
-    free_degrees = max(fits.count - 3, 1)
+    best, residual = fits.laws()
+    count, zero = fits.position.size, np.zeros(1)
     # A law that misses by more than the errors say is allowed more; errors that are unknown are the residuals.
-    misfit = float(residual[0]) / free_degrees
+    misfit = float(residual[0]) / max(count - 3, 1)
     allowance = ALLOWED_MISFIT * (max(1.0, misfit) if known else misfit)
-    allowed = [best[0]]
-    for floor in np.linspace(0.0, max(fits.best_loss, best[0].floor), FLOORS):
-        laws, residuals = fits.laws(fits.fixed(float(floor)))
-        if residuals[0] <= residual[0] + allowance:
-            allowed += laws
+    profile, residuals = fits.laws(np.linspace(0.0, max(fits.best_loss, float(best.floor[0])), FLOORS))
     return ScalingLaw(
-        best=best[0],
-        floorless=floorless[0],
-        allowed=tuple(sorted(allowed, key=lambda law: law.floor)),
-        refits=tuple(refits.laws(refits.free())[0]),
-        floorless_refits=tuple(refits.laws(refits.fixed(0.0))[0]),
-        misfit=float(np.sqrt(residual[0] / max(float(fits.total[0, 0]) if not known else fits.count, 1.0))),
+        best=best.one(0),
+        floorless=fits.laws(zero)[0].one(0),
+        allowed=best.with_those(profile, residuals <= residual[0] + allowance),
+        refits=refits.laws()[0],
+        floorless_refits=refits.laws(zero)[0],
+        misfit=float(np.sqrt(residual[0] / count)),
     )

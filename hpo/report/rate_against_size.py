@@ -112,6 +112,10 @@ def analyse_rates(observed: Sequence[SizeRates], *, maximizes: bool, seed: int =
     if len(usable) < 2:
         nothing = ("Nothing can be said of learning rate and size: two sizes need five configurations each.",)
         return RateFindings(RateVerdict.NOT_IDENTIFIABLE, (), few, sentences=nothing)
+    tried = {rate for each in usable for rate in each.rates}
+    if len(tried) == 1:
+        nothing = (f"Nothing can be said of learning rate and size: only {tried.pop():.3g} was tried.",)
+        return RateFindings(RateVerdict.NOT_IDENTIFIABLE, (), few, sentences=nothing)
     generator = np.random.default_rng(seed)
     best = np.array([_best_rates(each, few, maximizes) for each in usable])
     resampled = np.stack([_resampled(each, few, maximizes, repeats, generator) for each in usable], axis=1)

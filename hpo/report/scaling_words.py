@@ -108,8 +108,8 @@ def _law(findings: SizeFindings, size_name: str) -> list[str]:
         f"Loss = {_number(law.best.floor)} + {_number(law.best.amplitude)}·N^−{_number(law.best.exponent)} fits best, "
         f"N being {size_name} and the loss {_loss(findings)}; the exponent is between {_number(low)} and "
         f"{_number(high)}, whatever the floor is.",
-        f"The floor is not identifiable from sizes as small as these: any from {_number(law.allowed[0].floor)} to "
-        f"{_number(law.largest_floor)} fits about as well, and they part only beyond the largest. So the interval "
+        f"The floor is not identifiable from sizes as small as these: any from {_number(law.allowed_floors[0])} to "
+        f"{_number(law.allowed_floors[1])} fits about as well, and they part only beyond the largest. So the interval "
         "of a prediction is the bracket over the floor, from 0 on, joined with the bootstrap.",
     ]
     ahead = AHEAD * findings.compared[-1].size
