@@ -31,6 +31,8 @@ ALLOWED_MISFIT: Final = 3.84
 LEAST_ERROR: Final = 1e-9
 """The least relative error of a loss: equal losses have a spread of zero, and may not have infinite weight."""
 
+_ROUNDING: Final = 1e-13
+
 
 @dataclass(frozen=True)
 class PowerLaw:
@@ -247,9 +249,11 @@ class _Fits:
             rows = max(floors.size, sums.xy.shape[0])
             floor = np.broadcast_to(floors[:, None] - self.centre, (rows, sums.xy.shape[1]))
             return self._with_residuals(sums, floor, self._amplitude(sums, floor))
-        determinant = np.maximum(self.total * sums.xx - sums.x**2, np.finfo(float).tiny)
+        determinant, product = self.total * sums.xx - sums.x**2, self.total * sums.xy - sums.x * self.y
+        # Powers that are equal but for rounding tell nothing: no slope.
+        told = determinant > _ROUNDING * self.total * sums.xx
         # Both at zero is never better: losses are 0 or more. So at most one of the two is at its bound.
-        amplitude = np.maximum((self.total * sums.xy - sums.x * self.y) / determinant, 0.0)
+        amplitude = np.maximum(np.divide(product, determinant, out=np.zeros_like(product), where=told), 0.0)
         floor = (self.y - amplitude * sums.x) / self.total
         bound = floor + self.centre < 0
         floor = np.where(bound, -self.centre, floor)

@@ -26,6 +26,7 @@ AHEAD: Final = 10.0
 """How many times beyond the largest size the curve goes on."""
 
 _CURVE_POINTS: Final = 60
+_ABSURD: Final = 1e100  # a score as large is left out like an infinite one: its square would be one
 
 
 def analyse_sizes(
@@ -42,13 +43,14 @@ def analyse_sizes(
 
     Args:
         observed: sizes in any order; equal ones are put together, and those that are not above zero are left out, as
-            are scores that are not finite.
+            are scores that are not finite, or 1e100 and more.
         noise: the standard deviation of one configuration's score between seeds; None where it is unknown.
         repeats: of the bootstrap.
         best_possible: the best score that there can be; infinite where there is none. Default: 1 for maximized scores
             that all lie between 0 and 1, as an AUC does; 0 for minimized ones of which none is below; else infinite.
         size_name: what the sizes count, for the sentences.
     """
+    noise = noise if noise is not None and 0 <= noise < math.inf else None
     usable = _usable(observed)
     scale = natural_scale([score for each in usable for score in each.scores], maximizes, best_possible)
     losses = [np.sort(scale.losses(np.array(each.scores))) for each in usable]
@@ -175,7 +177,7 @@ def _usable(observed: Sequence[SizeScores]) -> list[SizeScores]:
     """Return sizes that have a score, the smallest first, equal ones put together."""
     found: dict[float, SizeScores] = {}
     for each in observed:
-        scores = tuple(float(score) for score in each.scores if math.isfinite(score))
+        scores = tuple(float(score) for score in each.scores if abs(score) < _ABSURD)
         if scores and math.isfinite(each.size) and each.size > 0:
             known = found.get(float(each.size))
             merged = (*known.scores, *scores) if known else scores

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from hpo.report.equal_n import FloatArray
 from hpo.report.size_findings import SizeScores
@@ -12,6 +13,7 @@ EXACT_SIZES: Final = 8
 """Up to so many distinct sizes stay as they are."""
 
 MOST_GROUPS: Final = 12
+_LEAST_GROUPS: Final = 3
 _RUNS_A_GROUP: Final = 10
 _LEAST_RUNS: Final = 5
 
@@ -20,9 +22,10 @@ def group_points(sizes: Sequence[float], scores: Sequence[float]) -> tuple[SizeS
     """Return runs by size, the smallest first, as `analyse_sizes` takes them.
 
     Up to 8 distinct sizes are groups of their own. More are put into 3 to 12 groups of equal width in log size, ten
-    runs a group or more; a group with fewer than five joins the one above. A group's size is the geometric mean of its
-    runs. Within a group the larger runs have an advantage of their own, so that its best would be that of a
-    size above: each score is moved to the group's size along the slope of the groups' medians.
+    runs a group or more; a group with fewer than five joins the one above, and where fewer than three are left there
+    are three with about as many runs each. A group's size is the geometric mean of its runs. Within a group the larger
+    runs have an advantage of their own, so that its best would be that of a size above: each score is moved to the
+    group's size along the slope of the groups' medians.
 
     Args:
         sizes: one a run; those that are not finite or not above zero are left out, as are scores that are not finite.
@@ -35,31 +38,49 @@ def group_points(sizes: Sequence[float], scores: Sequence[float]) -> tuple[SizeS
     if distinct.size <= EXACT_SIZES:
         return tuple(SizeScores(float(size), format_size(size), tuple(map(float, y[x == size]))) for size in distinct)
     members = _members(np.log(x))
-    position = np.array([np.log(x[each]).mean() for each in members])
+    centres = np.array([np.log(x[each]).mean() for each in members])
     medians = np.array([np.median(y[each]) for each in members])
-    slopes = np.gradient(medians, position) if len(members) > 1 else np.zeros(1)
     found = []
-    for each, centre, slope in zip(members, position, slopes, strict=True):
-        moved = y[each] - slope * (np.log(x[each]) - centre)
-        size = float(np.exp(centre))
+    for group, each in enumerate(members):
+        moved = y[each] - _moves(np.log(x[each]), centres, medians, group)
+        size = float(np.exp(centres[group]))
         found.append(SizeScores(size, f"about {format_size(size)}", tuple(map(float, moved))))
     return tuple(found)
 
 
-def _members(position: FloatArray) -> list[FloatArray]:
+def _members(position: FloatArray) -> list[NDArray[np.bool_]]:
     """Return masks of the runs of each group."""
-    count = int(np.clip(position.size // _RUNS_A_GROUP, 3, MOST_GROUPS))
+    count = int(np.clip(position.size // _RUNS_A_GROUP, _LEAST_GROUPS, MOST_GROUPS))
     inner = np.linspace(position.min(), position.max(), count + 1)[1:-1]
     groups = np.digitize(position, inner)
-    found, waiting = [], np.zeros(position.size, dtype=bool)
+    found: list[NDArray[np.bool_]] = []
+    waiting = np.zeros(position.size, dtype=np.bool_)
     for group in range(count):
         waiting = waiting | (groups == group)
         if waiting.sum() >= _LEAST_RUNS:
             found.append(waiting)
-            waiting = np.zeros(position.size, dtype=bool)
+            waiting = np.zeros(position.size, dtype=np.bool_)
     if waiting.any():
         found[-1:] = [found[-1] | waiting] if found else [waiting]
-    return found
+    return found if len(found) >= _LEAST_GROUPS else _equal_counts(position)
+
+
+def _equal_counts(position: FloatArray) -> list[NDArray[np.bool_]]:
+    """Return masks of up to three groups with about as many runs each; equal sizes stay together."""
+    group = np.digitize(position, np.quantile(position, [1 / 3, 2 / 3]))
+    return [group == each for each in np.unique(group)]
+
+
+def _moves(position: FloatArray, centres: FloatArray, medians: FloatArray, group: int) -> FloatArray:
+    """Return what a group's scores lose on the way to its centre: at most the step to the next median.
+
+    The bound is for groups that nearly touch, between which a slope means nothing.
+    """
+    if centres.size < 2:
+        return np.zeros_like(position)
+    slope = np.gradient(medians, centres)[group]
+    steps = np.abs(np.diff(medians))[max(group - 1, 0) : group + 1]
+    return np.asarray(np.clip(slope * (position - centres[group]), -steps.max(), steps.max()), dtype=np.float64)
 
 
 def format_size(size: float) -> str:

@@ -334,6 +334,13 @@ def test_few_distinct_sizes_stay_and_many_are_put_together() -> None:
     assert found.verdict is Verdict.IMPROVES
 
 
+def test_a_handful_of_runs_makes_three_groups_of_as_many_each() -> None:
+    groups = group_points([float(size) for size in range(1, 12)], [1.0] * 11)
+    assert [len(each.scores) for each in groups] == [4, 3, 4]
+    lumped = group_points([1e6 + index for index in range(20)] + [1e12], [1.0] * 21)
+    assert [len(each.scores) for each in lumped] == [7, 7, 7]
+
+
 def test_sizes_are_written_short() -> None:
     assert [format_size(each) for each in (12, 750e3, 2e6, 1.5e9, 1e19)] == ["12", "750k", "2M", "1.5B", "1e19"]
 
