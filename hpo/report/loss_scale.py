@@ -47,9 +47,9 @@ def natural_scale(scores: Sequence[float], maximizes: bool, best_possible: float
     return LossScale(sign, -sign * best_possible, natural=True)
 
 
-def remote_zero(scale: LossScale, values: FloatArray) -> tuple[LossScale, float]:
-    """Return a scale without a natural zero with one that is far away, and what it adds to the losses."""
-    if scale.natural or not values.size:
-        return scale, 0.0
-    shift = _REMOTE_ZERO * float(np.ptp(values)) - float(values.min())
-    return LossScale(scale.sign, scale.offset + shift, natural=False), shift
+def remote_zero(scale: LossScale, expected_bests: Sequence[float]) -> LossScale:
+    """Return the scale itself if it has a natural zero, else with one far below these losses on it."""
+    if scale.natural or not expected_bests:
+        return scale
+    least, largest = min(expected_bests), max(expected_bests)
+    return LossScale(scale.sign, scale.offset + _REMOTE_ZERO * (largest - least) - least, natural=False)

@@ -16,7 +16,7 @@ from hpo.report.equal_n import LEAST_TRIALS, FloatArray, common_draws, expected_
 from hpo.report.loss_scale import LossScale, natural_scale, remote_zero
 from hpo.report.power_law import ScalingLaw, fit_resampled
 from hpo.report.scaling_words import describe
-from hpo.report.size_findings import Gain, HoldOut, SizeFinding, SizeFindings, SizeScores, Verdict, curve_of
+from hpo.report.size_findings import Gain, HoldOut, SizeFinding, SizeFindings, SizeScores, Verdict, curve_of, floats
 from hpo.report.size_tests import LEVEL, PatternTests, pattern_tests
 
 LEAST_SIZES: Final = 3
@@ -52,26 +52,9 @@ def analyse_sizes(
     """
     noise = noise if noise is not None and 0 <= noise < math.inf else None
     usable = _usable(observed)
-    scale = natural_scale([score for each in usable for score in each.scores], maximizes, best_possible)
-    losses = [np.sort(scale.losses(np.array(each.scores))) for each in usable]
-    compared = [index for index, each in enumerate(losses) if each.size >= LEAST_TRIALS]
-    draws = common_draws([losses[index].size for index in compared]) if compared else 0
-    values = np.array([float(expected_best(losses[index], draws)) for index in compared])
-    scale, shift = remote_zero(scale, values)
-    losses, values = [each + shift for each in losses], values + shift
-    generator = np.random.default_rng(seed)
-    drawn = [resampled_best(losses[index], draws, repeats, generator) for index in compared]
-    resampled = np.stack(drawn, axis=1) if drawn else np.zeros((repeats, 0))
-    places = {index: place for place, index in enumerate(compared)}
-    sizes = tuple(
-        _size_finding(
-            each, found, scale, *((values[places[i]], resampled[:, places[i]]) if i in places else (None, None))
-        )
-        for i, (each, found) in enumerate(zip(usable, losses, strict=True))
-    )
-    points = np.array([usable[index].size for index in compared])
-    study = _Study(points, [losses[index] for index in compared], values, resampled, scale)
-    findings = _concluded(study, sizes, draws, noise, seed)
+    scores = [score for each in usable for score in each.scores]
+    study, draws = _prepared(usable, natural_scale(scores, maximizes, best_possible), seed, repeats)
+    findings = _concluded(study, _size_findings(usable, study), draws, noise, seed)
     return replace(findings, sentences=describe(findings, size_name))
 
 
@@ -124,9 +107,10 @@ def _verdict(study: _Study, tests: PatternTests, gain: Gain, noise: float | None
     if min(tests.trap, tests.peak) <= LEVEL:
         shape = Verdict.U_SHAPED if tests.trap <= tests.peak else Verdict.MIDDLE_BEST
         return shape if largest > (noise or 0.0) else Verdict.FLAT
-    if min(tests.falling, tests.rising) <= LEVEL:
-        trend = Verdict.IMPROVES if tests.falling <= tests.rising else Verdict.WORSENS
-        return trend if abs(gain.value) > (noise or 0.0) else Verdict.FLAT
+    if tests.falling <= LEVEL and gain.value > 0:
+        return Verdict.IMPROVES if gain.value > (noise or 0.0) else Verdict.FLAT
+    if tests.rising <= LEVEL and gain.value < 0:
+        return Verdict.WORSENS if -gain.value > (noise or 0.0) else Verdict.FLAT
     unseen = max(abs(gain.low), abs(gain.high))
     return Verdict.FLAT if unseen <= relevant_difference(study.losses, noise) else Verdict.NOT_IDENTIFIABLE
 
@@ -162,15 +146,34 @@ def _hold_out(study: _Study, sizes: tuple[SizeFinding, ...]) -> HoldOut:
     )
 
 
-def _size_finding(
-    each: SizeScores, losses: FloatArray, scale: LossScale, value: float | None, resampled: FloatArray | None
-) -> SizeFinding:
-    best, median = (float(scale.scores(np.array(found))) for found in (losses[0], np.median(losses)))
-    if value is None or resampled is None:
-        return SizeFinding(each.size, each.label, losses.size, best, median)
-    low, high = sorted(map(float, scale.scores(np.array(interval_of(resampled)))))
-    expected = float(scale.scores(np.array(value)))
-    return SizeFinding(each.size, each.label, losses.size, best, median, expected, low, high)
+def _prepared(usable: Sequence[SizeScores], scale: LossScale, seed: int, repeats: int) -> tuple[_Study, int]:
+    """Return the sizes with enough configurations, and the number at which they are compared."""
+    compared = [each for each in usable if len(each.scores) >= LEAST_TRIALS]
+    draws = common_draws([len(each.scores) for each in compared]) if compared else 0
+    raw = [scale.losses(np.array(each.scores)) for each in compared]
+    scale = remote_zero(scale, [float(expected_best(each, draws)) for each in raw])
+    losses = [scale.losses(np.array(each.scores)) for each in compared]
+    generator = np.random.default_rng(seed)
+    resampled = np.zeros((repeats, len(losses)))
+    for place, each in enumerate(losses):
+        resampled[:, place] = resampled_best(each, draws, repeats, generator)
+    values = np.array([float(expected_best(each, draws)) for each in losses])
+    return _Study(np.array([each.size for each in compared]), losses, values, resampled, scale), draws
+
+
+def _size_findings(usable: Sequence[SizeScores], study: _Study) -> tuple[SizeFinding, ...]:
+    places = {float(size): place for place, size in enumerate(study.sizes)}
+    found = []
+    for each in usable:
+        best = min(each.scores) if study.scale.sign > 0 else max(each.scores)
+        finding = SizeFinding(each.size, each.label, len(each.scores), best, float(np.median(each.scores)))
+        if each.size in places:
+            place = places[each.size]
+            value = float(study.scale.scores(study.values)[place])
+            low, high = sorted(floats(study.scale.scores(np.array(interval_of(study.resampled[:, place])))))
+            finding = replace(finding, expected_best=value, low=low, high=high)
+        found.append(finding)
+    return tuple(found)
 
 
 def _usable(observed: Sequence[SizeScores]) -> list[SizeScores]:

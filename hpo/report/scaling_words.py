@@ -30,7 +30,7 @@ def _verdict(findings: SizeFindings) -> str:
     if findings.verdict in {Verdict.U_SHAPED, Verdict.MIDDLE_BEST}:
         return _shape(findings)
     span = f"from {compared[0].label} to {compared[-1].label}"
-    if findings.verdict is Verdict.FLAT and _significant(findings):
+    if findings.verdict is Verdict.FLAT and findings.noise and _significant(findings):
         noise = _number(findings.noise)
         return f"Size hardly matters {span}: the sizes differ, yet by less than the noise of {noise} between seeds."
     said = {
@@ -55,9 +55,10 @@ def _difference(findings: SizeFindings) -> str:
     assert tests is not None
     last, first = findings.compared[-1].label, findings.compared[0].label
     chance = min(tests.falling, tests.rising)
+    word, ends = ("better", (gain.low, gain.high)) if gain.value >= 0 else ("worse", (-gain.high, -gain.low))
     return (
-        f"the best of {findings.common_draws} at {last} is better than at {first} by {_number(gain.value)} "
-        f"(95 % interval {_number(gain.low)} to {_number(gain.high)}), and a trend as clear comes about by chance in "
+        f"the best of {findings.common_draws} at {last} is {word} than at {first} by {_number(abs(gain.value))} "
+        f"(95 % interval {_number(ends[0])} to {_number(ends[1])}), and a trend as clear comes about by chance in "
         f"{_percent(chance)} of studies where size means nothing"
     )
 

@@ -242,7 +242,13 @@ def test_a_trap_names_its_size_and_gets_no_law() -> None:
 
 
 def test_larger_that_is_worse_is_said_to_be() -> None:
-    assert verdicts(lambda size: 0.7 - 0.01 * math.log10(size / 1e6), [18, 18, 18, 16]) == {"worsens"}
+    falling: Law = lambda size: 0.7 - 0.01 * math.log10(size / 1e6)  # noqa: E731
+    assert verdicts(falling, [18, 18, 18, 16]) == {"worsens"}
+    found = analyse_sizes(study(np.random.default_rng(0), [18] * 4, falling), maximizes=True, noise=0.003)
+    assert found.sentences[0].startswith(
+        "Larger is worse from 750k to 200M: the best of 6 at 200M is worse than at 750k by 0.02"
+    )
+    assert found.law is None
 
 
 def test_bad_hyperparameters_at_one_size_are_no_trap() -> None:
