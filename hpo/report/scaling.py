@@ -103,16 +103,22 @@ def _concluded(
 def _verdict(study: _Study, tests: PatternTests, gain: Gain, noise: float | None) -> Verdict:
     if study.sizes.size < LEAST_SIZES:
         return Verdict.NOT_IDENTIFIABLE
-    largest = float(np.ptp(study.values))
-    if min(tests.trap, tests.peak) <= LEVEL:
-        shape = Verdict.U_SHAPED if tests.trap <= tests.peak else Verdict.MIDDLE_BEST
-        return shape if largest > (noise or 0.0) else Verdict.FLAT
+    if tests.trap <= LEVEL and tests.trap <= tests.peak:
+        return Verdict.U_SHAPED if _lead(study.values, tests.trap_index) > (noise or 0.0) else Verdict.FLAT
+    if tests.peak <= LEVEL:
+        return Verdict.MIDDLE_BEST if _lead(-study.values, tests.peak_index) > (noise or 0.0) else Verdict.FLAT
     if tests.falling <= LEVEL and gain.value > 0:
         return Verdict.IMPROVES if gain.value > (noise or 0.0) else Verdict.FLAT
     if tests.rising <= LEVEL and gain.value < 0:
         return Verdict.WORSENS if -gain.value > (noise or 0.0) else Verdict.FLAT
     unseen = max(abs(gain.low), abs(gain.high))
     return Verdict.FLAT if unseen <= relevant_difference(study.losses, noise) else Verdict.NOT_IDENTIFIABLE
+
+
+def _lead(values: FloatArray, index: int | None) -> float:
+    """Return by how much a value in the middle exceeds both a value before and one after it."""
+    assert index is not None
+    return float(values[index] - max(values[:index].min(), values[index + 1 :].min()))
 
 
 def relevant_difference(losses: Sequence[FloatArray], noise: float | None) -> float:
@@ -152,7 +158,8 @@ def _prepared(usable: Sequence[SizeScores], scale: LossScale, seed: int, repeats
     draws = common_draws([len(each.scores) for each in compared]) if compared else 0
     raw = [scale.losses(np.array(each.scores)) for each in compared]
     scale = remote_zero(scale, [float(expected_best(each, draws)) for each in raw])
-    losses = [scale.losses(np.array(each.scores)) for each in compared]
+    # Sorted, so that the same trials in another order are resampled alike.
+    losses = [np.sort(scale.losses(np.array(each.scores))) for each in compared]
     generator = np.random.default_rng(seed)
     resampled = np.zeros((repeats, len(losses)))
     for place, each in enumerate(losses):

@@ -266,6 +266,13 @@ def test_a_difference_below_the_noise_between_seeds_is_called_so() -> None:
     assert "by less than the noise of 0.2 between seeds" in found.sentences[0]
 
 
+def test_a_trap_shallower_than_the_noise_between_seeds_is_called_so() -> None:
+    trap: Law = lambda size: 0.67 if size == 20e6 else 0.7  # noqa: E731
+    found = analyse_sizes(study(np.random.default_rng(11), [18] * 4, trap), maximizes=True, noise=0.04)
+    assert found.verdict is Verdict.FLAT
+    assert "by less than the noise of 0.04 between seeds" in found.sentences[0]
+
+
 def test_no_difference_seen_by_few_trials_is_not_called_flat() -> None:
     few = analyse_sizes(study(np.random.default_rng(12), [5] * 4, lambda _: 0.7), maximizes=True, noise=0.001)
     many = analyse_sizes(study(np.random.default_rng(12), [60] * 4, lambda _: 0.7), maximizes=True, noise=0.01)
@@ -415,8 +422,9 @@ def test_a_size_with_too_few_trials_is_set_aside_and_named() -> None:
 
 def test_the_same_seed_gives_the_same_findings() -> None:
     observed = study(np.random.default_rng(17), [8, 9, 10, 11], law)
+    turned = [SizeScores(each.size, each.label, each.scores[::-1]) for each in reversed(observed)]
     once = analyse_sizes(observed, maximizes=True, noise=0.004)
-    assert once.as_json() == analyse_sizes(list(reversed(observed)), maximizes=True, noise=0.004).as_json()
+    assert once.as_json() == analyse_sizes(turned, maximizes=True, noise=0.004).as_json()
 
 
 def test_the_findings_say_what_they_rest_on() -> None:
