@@ -11,6 +11,7 @@ from hpo.records import (
     Alert,
     Cause,
     Counts,
+    Key,
     OpenWork,
     Origin,
     Outcome,
@@ -200,6 +201,11 @@ class Control:
     def recent_alerts(self) -> list[Alert]:
         """Return the alerts of the last day, the newest first."""
         return [Alert(**row) for row in self._read("recent_alerts")]
+
+    def repeated_scores(self, study: str) -> list[tuple[Key, int, float]]:
+        """Return configuration, seed and score of the complete trials of configurations that have several."""
+        rows = self._read("repeated_scores", study=study)
+        return [(tuple(sorted(row["params"].items())), row["seed"], row["score"]) for row in rows]
 
     def repeated_failures(self, study: str, at_least: int) -> list[RepeatedFailure]:
         """Return the reasons for which trials have ended badly that often."""

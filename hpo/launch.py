@@ -268,9 +268,10 @@ def _score_name(study: StudyRecord) -> str:
 def _opening_line(study: StudyRecord, service: Service, options: WorkerOptions, size: int) -> str:
     storage = service.storage
     where = "the embedded Postgres" if storage.embedded else masked(storage.url)
-    forced = len(declare(Spec.model_validate(study.spec)).forced)
+    spec = Spec.model_validate(study.spec)
+    forced, repeats = len(declare(spec).forced), f", {spec.repeats} for other seeds" if spec.repeats else ""
     return (
-        f"{study.name}: at most {count(study.cap, 'trial')}, {forced} of them forced; "
+        f"{study.name}: at most {count(study.cap, 'trial')}, {forced} of them forced{repeats}; "
         f"{count(size, 'worker')} with {count(options.threads, 'thread')} each; stored in {where}"
     )
 

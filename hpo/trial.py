@@ -37,7 +37,21 @@ _TRACEBACK_LINES = 12
 
 # What the service itself stores with a trial, whatever the objective records.
 _RESERVED = frozenset(
-    {"design_id", "design", "group", "origin", "slot", "turn", "attempt", "seed", "worker", "cause", "message"}
+    {
+        "design_id",
+        "design",
+        "group",
+        "origin",
+        "slot",
+        "turn",
+        "attempt",
+        "seed",
+        "repeat_of",
+        "repeat_role",
+        "worker",
+        "cause",
+        "message",
+    }
     | {"seconds", "trial_seconds", "peak_memory_mb", "start_memory_mb", "fingerprint"}
     | {"retry_of", "retry_cause", "retried_as", "imported_from", "made_lighter", "memory_retries", "infeasible"}
 )

@@ -212,6 +212,14 @@ SELECT number, slot, turn, attempt, origin, params, seed, state, design_id, work
        EXTRACT(EPOCH FROM ended_at - started_at)::float AS seconds
 FROM hpo.trial WHERE study = :study AND state = 'complete' ORDER BY score, number LIMIT 1
 
+-- name: repeated_scores
+-- Of configurations with two scores or more: other seeds, for the noise.
+WITH scored AS (
+    SELECT number, params, seed, score, count(*) OVER (PARTITION BY params) AS times
+    FROM hpo.trial WHERE study = :study AND state = 'complete'
+)
+SELECT params, seed, score FROM scored WHERE times > 1 ORDER BY number
+
 -- name: repeated_failures
 -- How often trials ended badly for one and the same reason: by the last line of what they said, numbers in it aside,
 -- where they failed; by the cause alone elsewhere, for what those say names a worker, a size or a step. A configuration
