@@ -19,6 +19,9 @@ def _paragraphs(study: StudyRecord, children: Sequence[str]) -> Iterator[str]:
     yield ""
     reason = f": {study.reason}" if study.reason else ""
     yield f"**{study.state.value.capitalize()}**{reason}."
+    if "seed_noise" in study.evidence:
+        noise = study.evidence["seed_noise"]
+        yield f"Between seeds the score of one configuration varies with a standard deviation of {noise:.2g}."
     yield f"The cap is {count(study.cap, 'trial')}; `hpo status {study.name}` counts them."
     if children:
         yield ""

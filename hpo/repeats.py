@@ -105,6 +105,9 @@ class Repeats:
         reference = self._reference(used)
         if left > 0 and reference and (repeat := self._next(reference, used, Role.REFERENCE)):
             return Step(repeat)
+        if not converged and not _has_begun(used) and left > 2 * (self.seeds - 1):
+            # Far from any end: most of a search, where who leads need not be known.
+            return Step()
         incumbent = self.incumbent(used)
         # A repeat may undo a convergence: those that were due with it come all the same, and then it is decided.
         half_done = incumbent is not None and _has_begun(used) and self._missing(incumbent, used) > 0
@@ -125,7 +128,10 @@ class Repeats:
 
     def leader(self, records: Sequence[TrialRecord]) -> TrialRecord | None:
         """Return the first complete trial of the configuration with the best mean; None while none is complete."""
-        means = {key: mean(scores) for key, scores in scores_by_configuration(records).items()}
+        means = {
+            key: mean(scores) if len(scores) > 1 else scores[0]
+            for key, scores in scores_by_configuration(records).items()
+        }
         if not means:
             return None
         best = (max if self.direction == "maximize" else min)(means, key=means.__getitem__)
@@ -202,16 +208,26 @@ def scores_by_configuration(records: Sequence[TrialRecord]) -> dict[Key, list[fl
 
 
 def once_each(records: Sequence[TrialRecord]) -> list[TrialRecord]:
-    """Return the records as a sampler is shown them: what was repeated counts once, by its mean and not by its luck."""
-    repeated = {record.key for record in records if record.origin is Origin.REPEAT}
-    if not repeated:
+    """Return the records as a sampler is shown them: what was repeated counts once, by its mean and not by its luck.
+
+    A sampler's own proposals stay, also where they are equal: it knows what it did. Imported trials don't say which of
+    them were repeats.
+    """
+    first_imported = {record.key: record for record in reversed(records) if record.origin is Origin.IMPORTED}
+    again = [record for record in records if record.origin is Origin.REPEAT or _is_again(record, first_imported)]
+    if not again:
         return list(records)
+    repeated = {record.key for record in again}
     means = {key: mean(scores) for key, scores in scores_by_configuration(records).items() if key in repeated}
     return [
         record if record.score is None or record.key not in means else replace(record, score=means[record.key])
         for record in records
-        if record.origin is not Origin.REPEAT
+        if record.origin is not Origin.REPEAT and not _is_again(record, first_imported)
     ]
+
+
+def _is_again(record: TrialRecord, first_imported: Mapping[Key, TrialRecord]) -> bool:
+    return record.origin is Origin.IMPORTED and record is not first_imported[record.key]
 
 
 def _has_begun(records: Sequence[TrialRecord]) -> bool:

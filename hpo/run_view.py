@@ -172,10 +172,10 @@ def _lead(status: Status, trials: Sequence[TrialRecord]) -> list[str]:
     first, second = sorted(scores, key=lambda each: sign * mean(each))[:2]
     noise, difference = Noise.of(status.noise), abs(mean(first) - mean(second))
     drowned = noise.smallest_difference(len(first), len(second))
-    below = "below the noise" if difference <= drowned else "above the noise"
+    where = "below" if difference <= drowned else "above"
     return [
-        f"the best configuration leads the second by {difference:.2g} ({len(first)} against "
-        f"{count(len(second), 'seed')}): {below}, which explains up to {drowned:.2g}"
+        f"the best configuration leads by {difference:.2g} ({count(len(first), 'seed')} against {len(second)}): "
+        f"{where} the noise of up to {drowned:.2g}"
     ]
 
 

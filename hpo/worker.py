@@ -342,7 +342,11 @@ class Worker:
     def _is_done(self, name: str) -> bool:
         # A trial that another worker runs may fail and come back: stay until none is open.
         study, counts = self._control.study(name), self._control.counts(name)
-        return study is None or study.state is not StudyState.RUNNING or counts.running + counts.waiting == 0
+        if study is None or study.state is not StudyState.RUNNING:
+            return True
+        # Free slots were held back for repeats, and what they waited for has ended since this worker looked.
+        gives_again = counts.used < counts.cap and name in self._claims
+        return counts.running + counts.waiting == 0 and not gives_again
 
     def _patiently(self, action: Callable[[], _T], *, at_stake: bool = True) -> _T | None:
         """Call until it works while the database is away; None when it is still away and this worker has to go.

@@ -213,6 +213,13 @@ def test_a_sampler_is_shown_a_repeated_configuration_once_by_its_mean() -> None:
     assert [each.score for each in shown] == pytest.approx([0.6, (0.5 + 0.5 + 0.51) / 3, 0.7, 0.7, None])
 
 
+def test_of_what_was_imported_a_sampler_is_shown_each_configuration_once_too() -> None:
+    imported = [trial(-1, x, score, Origin.IMPORTED, slot=0) for x, score in ((0.1, 0.5), (0.1, 0.7), (0.2, 0.4))]
+    shown = once_each([*imported, *FORCED])
+    assert shown[0].score == pytest.approx(0.6)
+    assert shown[1:] == [imported[2], *FORCED]
+
+
 def test_without_repeats_there_is_nothing_to_say_and_nothing_to_change() -> None:
     assert RULE.evidence(FORCED) == {}
     assert once_each(FORCED) == FORCED
