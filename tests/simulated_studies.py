@@ -6,18 +6,12 @@ from typing import Any
 
 import numpy as np
 
-from budgets import (
-    BUDGET_CONFIGS,
-    PHASE2_RANGES,
-    STYLES,
-    SupplementaryConfiguration,
-    generate_corners,
-    generate_forced_configs,
-)
+from budgets import BUDGET_CONFIGS, STYLES, generate_forced_configs
 from hpo.records import Origin, TrialRecord, TrialState
 from hpo.report.evidence import Evidence, Kind, Trial
 from hpo.strategies.tpe import in_memory_study
-from studies.spaces import phase1_space, phase2_params, phase2_space
+from studies.declaration import declare, supplement
+from studies.spaces import phase1_space
 from studies.spec import Spec
 
 BUDGETS = tuple(BUDGET_CONFIGS)
@@ -166,14 +160,14 @@ def tpe(
 def phase2(score: Callable[[Params], float], sampled: int, seed: int = 0) -> Evidence:
     """Return a study of Phase 2 at 2M: the real corners, then random points."""
     random = np.random.default_rng(seed)
-    space = phase2_space(SPEC)
-    centre = SupplementaryConfiguration(n_heads=4, learning_rate=1e-4, weight_decay=1e-3, effective_batch=64)
+    best = next(each for each in forced(score) if each.attributes["design"] == "2M_shallow")
+    declared = declare(supplement(SPEC, "2M", best, 25))
     name, kept = "simulated/phase2/2M", {"budget": "2M", "style": "shallow"}
     trials = []
-    for corner in generate_corners(centre, PHASE2_RANGES):
-        params = phase2_params(corner.configuration)
-        about = {"design": corner.id, "group": "corners", "design_id": corner.id, **kept}
-        trials.append(trial(len(trials), Kind.SUPPLEMENTARY, params, score(params), study=name, **about))
+    for design in declared.forced:
+        about = {"design": design.name, "group": design.group, "design_id": design.id, **kept}
+        value = score(design.params)
+        trials.append(trial(len(trials), Kind.SUPPLEMENTARY, design.params, value, design.repeats, name, **about))
     for _ in range(sampled):
         params = {
             "n_heads_log2": int(random.integers(0, 5)),
@@ -182,4 +176,4 @@ def phase2(score: Callable[[Params], float], sampled: int, seed: int = 0) -> Evi
             "effective_batch_log2": int(random.integers(3, 9)),
         }
         trials.append(trial(len(trials), Kind.SUPPLEMENTARY, params, score(params), study=name, **kept))
-    return Evidence(name, "maximize", "score", tuple(trials), space=space)
+    return Evidence(name, "maximize", "score", tuple(trials), space=declared.space)

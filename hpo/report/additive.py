@@ -10,6 +10,7 @@ model's answer is just that difference.
 """
 
 import math
+from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
@@ -28,6 +29,10 @@ BUDGET: Final = "budget"
 
 _LEAST_SINGULAR: Final = 1e-9
 """Of the largest singular value: columns are between 0 and 1, so anything less is rounding."""
+
+
+_LEAST_REMAINING: Final = 0.1
+"""Of a residual's variance; where the model follows a configuration that closely, its residual says nothing."""
 
 
 @dataclass(frozen=True)
@@ -84,8 +89,14 @@ class Part:
         if self.levels is not None:
             return [float(value == level) for level in self.levels]
         at = min(max(_scaled(float(value), is_log=self.is_log), self.knots[0]), self.knots[-1])
-        hats = np.eye(len(self.knots))
-        return [float(np.interp(at, self.knots, hat)) for hat in hats]
+        columns = [0.0] * len(self.knots)
+        above = min(bisect_right(self.knots, at), len(self.knots) - 1)
+        if above == 0:
+            return [1.0]
+        low, high = self.knots[above - 1], self.knots[above]
+        columns[above] = (at - low) / (high - low)
+        columns[above - 1] = 1.0 - columns[above]
+        return columns
 
 
 def parts(
@@ -152,25 +163,34 @@ class Fit:
     """Least squares; of many equally good answers, the one of least coefficients.
 
     Attributes:
+        configurations: that it was fitted to.
         degrees_of_freedom: how many more configurations there are than the model could follow exactly.
-        spread: the standard deviation of one configuration around the model; None without a degree of freedom.
+        spread: the standard deviation of one configuration around the model, and by how many degrees of freedom its
+            Student's t is to be read; None without any.
     """
 
     def __init__(self, rows: Vector, scores: Vector) -> None:
-        self._rows, self._scores = rows, scores
+        self._rows, self._scores, self.configurations = rows, scores, len(scores)
+        # What a difference of scores may be off by through rounding alone.
+        self._rounding = 1e-11 * float(np.abs(scores).max(initial=0.0))
         self._inverse = np.linalg.pinv(rows, rcond=_LEAST_SINGULAR) if len(rows) else np.zeros((0, 0))
-        hat = rows @ self._inverse if len(rows) else np.zeros((0, 0))
-        self.leverage: Vector = np.diag(hat)
-        self.residuals: Vector = scores - hat @ scores
-        self.degrees_of_freedom = len(rows) - round(float(self.leverage.sum()))
-        self.spread = self._spread()
+        self._hat = rows @ self._inverse if len(rows) else np.zeros((0, 0))
+        self._remaining: Vector = 1.0 - np.diag(self._hat)
+        self._residuals: Vector = scores - self._hat @ scores
+        self.degrees_of_freedom = round(float(self._remaining.sum()))
+        self.spread = self._spread(self._residuals, self._remaining, self.degrees_of_freedom)
 
-    def _spread(self) -> float | None:
-        if self.degrees_of_freedom < 1:
+    def _spread(self, residuals: Vector, remaining: Vector, degrees: int) -> tuple[float, float] | None:
+        if degrees < 1:
             return None
-        spread = math.sqrt(float(self.residuals @ self.residuals) / self.degrees_of_freedom)
-        # Scores that the model follows exactly leave nothing but rounding.
-        return spread if spread > 1e-12 * float(np.abs(self._scores).max()) else 0.0
+        deviation = self._rounded(math.sqrt(float(residuals @ residuals) / degrees))
+        if deviation == 0.0:
+            return deviation, degrees
+        told = remaining > _LEAST_REMAINING
+        return deviation, min(degrees, _tail(residuals[told] / np.sqrt(remaining[told])))
+
+    def _rounded(self, value: float) -> float:
+        return value if abs(value) > self._rounding else 0.0
 
     def estimate(self, contrast: Vector) -> tuple[float, float] | None:
         """Return a combination of the coefficients, and its standard error for a spread of 1; None if it isn't told."""
@@ -179,19 +199,35 @@ class Fit:
         weights = contrast @ self._inverse
         if float(np.abs(weights @ self._rows - contrast).max()) > 1e-7:
             return None
-        return float(weights @ self._scores), float(np.linalg.norm(weights))
+        return self._rounded(float(weights @ self._scores)), float(np.linalg.norm(weights))
 
-    def left_out(self, index: int) -> tuple[float, float, float] | None:
-        """Return what the others predict for a configuration.
+    def left_out(self, index: int) -> tuple[float, float, tuple[float, float]] | None:
+        """Return how a configuration differs from what the others predict for it.
 
         Returns:
-            The prediction; the standard error of its difference from the score for a spread of 1; and the spread of the
-            others. None where the others don't tell, or have no degree of freedom.
+            The difference; its standard error for a spread of 1; and the spread of the others. None where the others
+            don't tell, or have no degree of freedom.
         """
-        remaining, others = 1.0 - float(self.leverage[index]), self.degrees_of_freedom - 1
-        if remaining < 1e-7 or others < 1:
+        remaining = float(self._remaining[index])
+        if remaining < 1e-7 or self.degrees_of_freedom < 2:
             return None
-        missed = float(self.residuals[index]) / remaining
-        squares = float(self.residuals @ self.residuals) - missed**2 * remaining
-        spread = math.sqrt(max(squares, 0.0) / others)
-        return float(self._scores[index]) - missed, math.sqrt(1.0 / remaining), spread
+        missed = self._rounded(float(self._residuals[index]) / remaining)
+        others = np.arange(len(self._scores)) != index
+        pull = self._hat[others, index]
+        residuals = self._residuals[others] + pull * missed
+        spread = self._spread(residuals, self._remaining[others] - pull**2 / remaining, self.degrees_of_freedom - 1)
+        assert spread is not None
+        return missed, math.sqrt(1.0 / remaining), spread
+
+
+def _tail(residuals: Vector) -> float:
+    """Return the degrees of freedom of the Student's t that has tails as heavy as these.
+
+    Noise of heavy tails throws single trials further off than its standard deviation says. The excess kurtosis of a
+    Student's t is 6 / (degrees - 4); what normal noise shows by chance, one standard error, is left out.
+    """
+    if len(residuals) < 4:
+        return math.inf
+    squares = (residuals - residuals.mean()) ** 2
+    excess = float(np.mean(squares**2) / np.mean(squares) ** 2) - 3.0 - math.sqrt(24.0 / len(residuals))
+    return 4.0 + 6.0 / excess if excess > 0.0 else math.inf

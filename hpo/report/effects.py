@@ -123,7 +123,7 @@ def effects(evidence: Evidence, noise: NoiseLevel | None) -> EffectFindings:
         each.effect(contrast, estimate, p_value, comparisons)
         for (each, contrast), estimate, p_value in zip(asked, estimates, adjusted, strict=True)
     )
-    return EffectFindings(found, comparisons, tuple(note for each in studied for note in each.notes()))
+    return EffectFindings(found, comparisons, tuple(dict.fromkeys(note for each in studied for note in each.notes())))
 
 
 class Studied:
@@ -152,10 +152,13 @@ class Studied:
         """Return what estimates of the models are judged by: what the models miss is never less than noise."""
         if self.fit.spread is None or self.fit.degrees_of_freedom < LEAST_DEGREES:
             return None
-        around_model = Spread(self.fit.spread, self.fit.degrees_of_freedom, Source.RESIDUALS)
-        if self.seeds is None or self.seeds.standard_deviation <= around_model.standard_deviation:
-            return around_model
-        return Spread(self.seeds.standard_deviation, around_model.degrees_of_freedom, Source.SEEDS)
+        return self.or_seeds(*self.fit.spread)
+
+    def or_seeds(self, deviation: float, degrees: float) -> Spread:
+        """Return a spread around a model, or the noise between seeds where that is larger."""
+        if self.seeds is None or self.seeds.standard_deviation <= deviation:
+            return Spread(deviation, degrees, Source.RESIDUALS)
+        return Spread(self.seeds.standard_deviation, degrees, Source.SEEDS)
 
     def of(self, params: Params) -> Configuration | None:
         """Return the configuration with these parameters, where it has a score."""
@@ -174,7 +177,8 @@ class Studied:
     def _by_pair(self, contrast: Contrast) -> Iterator[Estimate]:
         sides = [(self.of(a), self.of(b)) for _, a, b in contrast.pairs]
         both = [(a, b) for a, b in sides if a is not None and b is not None]
-        if both:
+        # One budget's pair is not all budgets'.
+        if len(both) > 1 or (both and len(sides) == 1):
             squares = sum(1 / a.seeds + 1 / b.seeds for a, b in both)
             difference = fmean(a.score - b.score for a, b in both)
             yield Estimate(difference, squares**0.5 / len(both), self.seeds, "pair", 2 * len(both))
@@ -185,7 +189,7 @@ class Studied:
         told = [row for row in rows if fit.estimate(row) is not None]
         found = fit.estimate(np.mean(told, axis=0)) if told else None
         if found is not None:
-            yield Estimate(*found, self.spread, "model", len(fit.residuals))
+            yield Estimate(*found, self.spread, "model", fit.configurations)
 
     def effect(self, contrast: Contrast, estimate: Estimate | None, adjusted: float | None, comparisons: int) -> Effect:
         """Return the effect of a contrast."""
@@ -229,11 +233,11 @@ class Studied:
             return
         if self.seeds is not None:
             degrees = f"{self.seeds.degrees_of_freedom:g} degrees of freedom"
-            yield f"{name}: the noise between seeds is {self.seeds.standard_deviation:.3g} ({degrees})"
+            yield f"the noise between seeds is {self.seeds.standard_deviation:.3g} ({degrees})"
         if self.fit.spread is not None and self.spread is not None:
             scope = f"an additive model of {len(self.configurations)} configurations"
             yield (
-                f"{name}: configurations spread by {self.fit.spread:.3g} around {scope} "
+                f"{name}: configurations spread by {self.fit.spread[0]:.3g} around {scope} "
                 f"({self.fit.degrees_of_freedom} degrees of freedom), estimated from residuals, which also hold what "
                 "the model misses"
             )
@@ -260,11 +264,14 @@ def _sentence(
     if half is None or verdict is Verdict.UNKNOWN:
         return (
             f"{contrast.text} differs by {around(difference, None)}, and nothing says whether that is noise: "
-            "repeat configurations over seeds"
+            "run more trials, or repeat configurations over seeds"
         )
+    if difference == half == 0.0:
+        return f"{contrast.text} makes no difference: the scores are equal"
     shown = around(difference, half)
     if verdict is not Verdict.BELOW_THE_NOISE:
-        return f"{contrast.words[0]} is {verdict.value} than {contrast.words[1]}{contrast.where}, by {shown}"
+        told = f"{contrast.words[0]} is {verdict.value} than {contrast.words[1]}{contrast.where}"
+        return f"{told} by {shown.lstrip('+-')}"
     told = f"{contrast.text} differs by {shown}: below the noise"
     if abs(difference) > half:
         told += f" (alone it would not be, but {comparisons} differences were looked at)"

@@ -174,7 +174,8 @@ class _Measured:
 
     @property
     def _deviation(self) -> Vector:
-        return np.maximum(self.roots.std(axis=0), 1e-12)
+        deviation: Vector = np.maximum(self.roots.std(axis=0), 1e-12)
+        return deviation
 
 
 def _measure(scope: _Scope) -> _Measured:

@@ -2,6 +2,9 @@
 
 What is expected of a design is what an additive model of all other configurations predicts for it. Where these don't
 tell (a value that nothing else has come near), it is the score of the default that it differs from in one parameter.
+
+A surprise of one trial is a reason to repeat it over seeds, not a finding: noise of heavy tails throws single trials
+far off too, and no single trial shows which it is.
 """
 
 from collections.abc import Iterator
@@ -17,15 +20,13 @@ from hpo.report.significance import (
     LEAST_DEGREES,
     Estimate,
     NoiseLevel,
-    Source,
-    Spread,
     Verdict,
     around,
     holm,
     judge,
 )
 
-FAMILY_ERROR: Final = 0.01
+FAMILY_ERROR: Final = 0.005
 """How often a report on nothing but noise may call any design surprising."""
 
 
@@ -94,11 +95,8 @@ def _by_model(studied: Studied, own: Configuration) -> Estimate | None:
     told = studied.fit.left_out(studied.configurations.index(own))
     if told is None or studied.fit.degrees_of_freedom - 1 < LEAST_DEGREES:
         return None
-    predicted, error, deviation = told
-    spread = Spread(deviation, studied.fit.degrees_of_freedom - 1, Source.RESIDUALS)
-    if studied.seeds is not None and studied.seeds.standard_deviation > deviation:
-        spread = replace(spread, standard_deviation=studied.seeds.standard_deviation, source=Source.SEEDS)
-    return Estimate(own.score - predicted, error, spread, "model", len(studied.configurations))
+    difference, error, spread = told
+    return Estimate(difference, error, studied.or_seeds(*spread), "model", len(studied.configurations))
 
 
 def _by_default(studied: Studied, design: Design) -> Iterator[Estimate]:
@@ -144,8 +142,11 @@ def _sentence(design: Design, own: Configuration | None, estimate: Estimate | No
     against = {"model": "what all other configurations predict", "default": "its default"}[estimate.estimator]
     half = estimate.half_width(1 - CONFIDENCE)
     shown = around(estimate.difference, half)
+    if estimate.difference == half == 0.0:
+        return f"{design.name} doesn't differ from {against}"
     if half is None or verdict is Verdict.UNKNOWN:
         return f"{design.name} differs from {against} by {shown}, and nothing says whether that is noise"
     if verdict is Verdict.BELOW_THE_NOISE:
         return f"{design.name} differs from {against} by {shown}: below the noise"
-    return f"{design.name} surprises: {verdict.value} than {against}, by {shown}"
+    told = f"{design.name} surprises: {verdict.value} than {against} by {shown.lstrip('+-')}"
+    return told if own.seeds > 1 else f"{told}; repeat it over seeds before believing it"
