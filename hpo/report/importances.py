@@ -22,10 +22,13 @@ from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
 from optuna.trial import FrozenTrial
 
 from hpo.output import count
-from hpo.report.additive import BUDGET, Vector
-from hpo.report.evidence import Evidence, Trial
+from hpo.report.additive import BUDGET, Configuration, Vector, configurations
+from hpo.report.evidence import Evidence
 
-LEAST_TRIALS: Final = 20
+# A throw-away study is nothing to tell people of.
+optuna.logging.set_verbosity(optuna.logging.WARNING)
+
+LEAST_CONFIGURATIONS: Final = 20
 """Ten among the best, and ten others; Optuna's documentation asks for five among the best at least."""
 
 _BEST: Final = 0.5
@@ -71,14 +74,14 @@ class Importance:
 
     Attributes:
         budget: None over all.
-        trials: with a score and all parameters.
+        configurations: with a score, each averaged over its seeds; the trials of the evaluation.
         best: how many of them count as the best.
         parameters: empty where there are too few trials, or all scores are equal.
     """
 
     study: str
     budget: str | None
-    trials: int
+    configurations: int
     best: int
     parameters: tuple[ParameterImportance, ...]
     sentence: str
@@ -100,7 +103,7 @@ def importances(evidence: Evidence) -> tuple[Importance, ...]:
 
 @dataclass(frozen=True)
 class _Scope:
-    """A study or a budget of it; `frozen` are its trials, whose values are scores."""
+    """A study or a budget of it; `frozen` are its configurations, whose values are scores."""
 
     study: str
     budget: str | None
@@ -115,17 +118,21 @@ class _Scope:
     @property
     def obstacle(self) -> str:
         """Why nothing can be said; empty where something can."""
-        if len(self.frozen) < LEAST_TRIALS:
-            return f"{count(len(self.frozen), 'trial')} with a score: importances need {LEAST_TRIALS}"
+        if self.frozen and not self.names:
+            return "no parameter was searched"
+        if len(self.frozen) < LEAST_CONFIGURATIONS:
+            return f"{count(len(self.frozen), 'configuration')} with a score: importances need {LEAST_CONFIGURATIONS}"
         if len({trial.value for trial in self.frozen}) == 1:
             return "all scores are equal, no parameter decides anything"
-        return "" if self.names else "no parameter was searched"
+        return ""
 
 
 def _scopes(evidence: Evidence) -> Iterator[_Scope]:
     for each in (evidence, *evidence.supplements):
         space = {name: found for name, found in each.space.items() if not found.single()}
-        frozen = [(trial.budget, made) for trial in each.complete if (made := _frozen(trial, space)) is not None]
+        # Seeds of one configuration are no evidence that its values are good: they count once.
+        run = configurations(each.complete, 1.0)
+        frozen = [(one.budget, made) for one in run if (made := _frozen(one, space)) is not None]
         yield _Scope(each.name, None, list(space), [made for _, made in frozen], each.maximizes)
         budgets = list(dict.fromkeys(at for at, _ in frozen))
         # Within a budget, the budget decides nothing.
@@ -134,12 +141,12 @@ def _scopes(evidence: Evidence) -> Iterator[_Scope]:
             yield _Scope(each.name, budget, names, [made for at, made in frozen if at == budget], each.maximizes)
 
 
-def _frozen(trial: Trial, space: Mapping[str, BaseDistribution]) -> FrozenTrial | None:
+def _frozen(configuration: Configuration, space: Mapping[str, BaseDistribution]) -> FrozenTrial | None:
     """Return it for Optuna; None where a value is outside of what the study searches now."""
-    params = {name: value for name, value in trial.params.items() if name in space}
+    params = {name: value for name, value in configuration.params.items() if name in space}
     distributions = {name: space[name] for name in params}
     try:
-        return optuna.trial.create_trial(value=trial.score, params=params, distributions=distributions)
+        return optuna.trial.create_trial(value=configuration.score, params=params, distributions=distributions)
     except ValueError:
         return None
 
@@ -231,4 +238,4 @@ def _sentence(scope: _Scope, rows: Sequence[ParameterImportance]) -> str:
     told = [row.parameter for row in rows if row.standing is Standing.IMPORTANT]
     if not told:
         return f"{scope.where}: no parameter is more important than with shuffled scores"
-    return f"{scope.where}: {', '.join(told)} told the better half of the trials from the rest; nothing else did"
+    return f"{scope.where}: {', '.join(told)} told the better half from the rest; nothing else did"

@@ -25,7 +25,7 @@ def test_the_parameter_that_decides_everything_is_important_and_comes_first() ->
     assert found[0].parameters[0].parameter == "dropout"
     assert found[0].parameters[0].importance > found[0].parameters[0].baseline
     assert important(found)[0] == (None, "dropout")
-    assert found[0].sentence == "simulated: dropout told the better half of the trials from the rest; nothing else did"
+    assert found[0].sentence == "simulated: dropout told the better half from the rest; nothing else did"
 
 
 @pytest.mark.parametrize("sampler", ["random", "tpe"])
@@ -71,7 +71,13 @@ def test_shares_add_up_to_one() -> None:
     evidence, _ = Simulation(trials=30).run(0)
     overall = importances(evidence)[0]
     assert sum(row.share for row in overall.parameters) == pytest.approx(1.0)
-    assert (overall.trials, overall.best) == (30, 15)
+    assert (overall.configurations, overall.best) == (30, 15)
+
+
+def test_seeds_of_one_configuration_count_once() -> None:
+    evidence, _ = Simulation(trials=30, seeds=5).run(0)
+    assert len(evidence.complete) == 38
+    assert importances(evidence)[0].configurations == 30
 
 
 def test_too_few_trials_are_said_to_be_too_few() -> None:
@@ -79,7 +85,7 @@ def test_too_few_trials_are_said_to_be_too_few() -> None:
         trials = tuple(forced(lambda _: 0.7))[:kept]
         found = importances(Evidence("simulated", "maximize", "score", trials, space=SPACE if kept else {}))
         assert found[0].parameters == ()
-        told = "1 trial" if kept == 1 else f"{kept} trials"
+        told = "1 configuration" if kept == 1 else f"{kept} configurations"
         assert found[0].sentence == f"simulated: {told} with a score: importances need 20"
 
 
@@ -101,7 +107,7 @@ def test_a_foreign_study_has_importances_even_with_ranges_that_changed_and_param
     foreign.optimize(objective, n_trials=60)
     found = importances(evidence_of(foreign))
     assert len(found) == 1
-    assert 40 <= found[0].trials < 60
+    assert 40 <= found[0].configurations < 60
     assert important(found) == [(None, "x")]
     json.dumps(found[0].as_json(), allow_nan=False)
 
