@@ -100,7 +100,7 @@ def execute(channel: Channel, claim: Claim, objective: str, home: Path, limits: 
     channel.listen(stop.heard, gone=lambda: os._exit(1))
     directory = artifacts_directory(home, claim.study, trial.number)
     directory.mkdir(parents=True, exist_ok=True)
-    _log_to(directory / "log.txt")
+    send_output_to(directory / "log.txt")
     be_killed_first()
 
     def send(value: float, step: int) -> bool:
@@ -246,7 +246,7 @@ def storable_text(text: str) -> str:
     return text.replace("\0", "\N{REPLACEMENT CHARACTER}").encode(errors="replace").decode()
 
 
-def _log_to(path: Path) -> None:
+def send_output_to(path: Path) -> None:
     """Send whatever the objective prints to a file: the terminal belongs to the progress display."""
     file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     for stream in (1, 2):
