@@ -88,6 +88,11 @@ def _auc(each: dict[str, Any]) -> str:
     return "-" if each["auc"] is None else f"{each['auc']:.4f} ({each['auc_low']:.3f}–{each['auc_high']:.3f})"
 
 
+def _memory(each: dict[str, Any]) -> str:
+    found = each["resident_mb"]
+    return f"{found['last_bar']:.0f} MB, {found['since_first_bar']:+.0f} since the first bar"
+
+
 def _number(value: float | None, form: str) -> str:
     return "-" if value is None else format(value, form)
 
@@ -105,7 +110,7 @@ _ROWS = (
     ("trades", lambda each: str(each["rule"]["trades"])),
     ("held", lambda each: f"{each['rule']['exposure']:.0%} of {each['bars_a_year']:.0f} bars a year"),
     ("time a bar", lambda each: f"{each['seconds_a_bar']['median'] * 1000:.0f} ms"),
-    ("memory", lambda each: f"{each['resident_mb']:.0f} MB"),
+    ("memory", _memory),
 )
 
 

@@ -58,12 +58,12 @@ def run_replay(
             row = {"ensemble": str(directory), "ds": format_date(bar.date), "probabilities": found}
             show({**row, "several": len(ready) > 1})
             bars.append(bar)
-        threshold = predictor.base_rate if question.threshold is None else question.threshold
-        rule = TradingRule(threshold, question.cost)
-        outcome = judge(predictor, history, decisions, bars, rule)
+        # Of two ensembles each is measured alone.
+        predictor.forget()
+        file = predictor.file
+        threshold = file.input.base_rate if question.threshold is None else question.threshold
+        outcome = judge(predictor, history, decisions, bars, TradingRule(threshold, question.cost))
+        facts = {"ensemble": str(directory), "study": file.study, "members": len(file.used_members)}
         days = {"first": format_date(bars[0].date), "last": format_date(bars[-1].date), "bars": len(bars)}
-        facts = {"ensemble": str(directory), "study": predictor.file.study, "members": len(predictor.file.used_members)}
-        outcomes.append(
-            {**facts, **days, "validation_until": predictor.file.input.validation_until, **outcome.as_json()}
-        )
+        outcomes.append({**facts, **days, "validation_until": file.input.validation_until, **outcome.as_json()})
     return outcomes

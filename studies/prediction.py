@@ -33,8 +33,9 @@ class MemberModel:
         self._part, self._shape, self._weights = part, shape, weights
         self._network: nn.Module | None = None
 
-    def probabilities(self, inputs: Inputs) -> Floats:
-        """Return the probability [series] of one window.
+    @property
+    def network(self) -> nn.Module:
+        """The network; it is read now where it is not in memory.
 
         Raises:
             CheckpointError: the weights can't be read or don't fit.
@@ -42,8 +43,12 @@ class MemberModel:
         """
         if self._network is None:
             self._network = self._load()
+        return self._network
+
+    def probabilities(self, inputs: Inputs) -> Floats:
+        """Return the probability [series] of one window."""
         with torch.inference_mode():
-            logits = self._network(inputs)[0, -1]
+            logits = self.network(inputs)[0, -1]
         found: Floats = torch.sigmoid(logits.double()).numpy()
         return found
 
@@ -86,10 +91,15 @@ class Predictor:
         """The series that it predicts."""
         return self.file.input.series
 
-    @property
-    def base_rate(self) -> float:
-        """Share of positives in the train part."""
-        return self.file.input.base_rate
+    def load(self) -> None:
+        """Read the weights of all members now: a live trader loads before the market closes."""
+        for model in self._models:
+            _ = model.network
+
+    def forget(self) -> None:
+        """Give the memory of all members back; they are read again when they are needed."""
+        for model in self._models:
+            model.forget()
 
     def inputs(self, history: History) -> Inputs:
         """Return the window of the decision at the last row of a history of exactly B rows.

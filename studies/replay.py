@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from studies.data.history import History
 from studies.data.labels import rise_labels
+from studies.ensemble_file import InputPart
 from studies.metrics import Interval, area_under_curve, clustered_auc_interval
 from studies.prediction import Predictor, one_thread
 from studies.trading import Performance, bars_in_a_year, performance
@@ -63,24 +64,27 @@ class ReplayedBar:
     Attributes:
         probabilities: [N], of the decision at its close.
         seconds: from the bar to the probabilities.
+        resident_mb: of the whole process then.
     """
 
     date: np.datetime64
     probabilities: Floats
     seconds: float
+    resident_mb: float
 
 
 def replay(predictor: Predictor, history: History, decisions: range) -> Iterator[ReplayedBar]:
     """Feed the bars of a history one by one, and yield what is predicted at each of these rows."""
-    live = LiveHistory(history.series, predictor.rows)
+    live, process = LiveHistory(history.series, predictor.rows), psutil.Process()
+    predictor.load()
     with one_thread():
         for row in range(max(0, decisions.start + 1 - predictor.rows), decisions.stop):
             began = time.perf_counter()
             live.add(history.dates[row], history.bars[row])
             if row in decisions:
-                members = predictor.members(predictor.inputs(live.history()))
-                found = predictor.together(members)
-                yield ReplayedBar(history.dates[row], found, time.perf_counter() - began)
+                found = predictor.together(predictor.members(predictor.inputs(live.history())))
+                seconds = time.perf_counter() - began
+                yield ReplayedBar(history.dates[row], found, seconds, process.memory_info().rss / 2**20)
 
 
 @dataclass(frozen=True)
@@ -117,6 +121,7 @@ class Outcome:
     seconds_median: float
     seconds_most: float
     resident_mb: float
+    growth_mb: float
 
     def as_json(self) -> dict[str, Any]:
         """Return it as JSON values."""
@@ -136,7 +141,7 @@ class Outcome:
             "rule": self.traded.as_json(),
             "buy_and_hold": self.held.as_json(),
             "seconds_a_bar": {"median": self.seconds_median, "largest": self.seconds_most},
-            "resident_mb": self.resident_mb,
+            "resident_mb": {"last_bar": self.resident_mb, "since_first_bar": self.growth_mb},
         }
 
 
@@ -146,14 +151,8 @@ def judge(
     """Count what came of the decisions, from the bars that followed them."""
     target = predictor.file.input
     probabilities = np.stack([bar.probabilities for bar in bars])
-    highs, closes = history.bars[:, :, 1], history.bars[:, :, 3]
-    labels = np.stack(
-        [
-            rise_labels(highs[:, place], closes[:, place], target.horizon, target.threshold, target.kind)
-            for place in range(len(history.series))
-        ],
-        axis=1,
-    )[decisions.start : decisions.stop]
+    closes = history.bars[:, :, 3]
+    labels = _labels(history, target)[decisions.start : decisions.stop]
     known = ~np.isnan(labels)
     truth, scores = labels[known], probabilities[known]
     length = 1 if target.horizon == 1 else 2 * target.horizon
@@ -178,5 +177,17 @@ def judge(
         bars_a_year=year,
         seconds_median=float(np.median(seconds)),
         seconds_most=float(seconds.max()),
-        resident_mb=round(psutil.Process().memory_info().rss / 2**20, 1),
+        resident_mb=round(bars[-1].resident_mb, 1),
+        growth_mb=round(bars[-1].resident_mb - bars[0].resident_mb, 1),
+    )
+
+
+def _labels(history: History, target: InputPart) -> Floats:
+    """Return the labels [T, N] of all decisions; NaN where the prices end before they are known."""
+    return np.stack(
+        [
+            rise_labels(bars[:, 1], bars[:, 3], target.horizon, target.threshold, target.kind)
+            for bars in np.moveaxis(history.bars, 1, 0)
+        ],
+        axis=1,
     )
