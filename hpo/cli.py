@@ -45,10 +45,11 @@ def _version() -> str:
 
 # Cyclopts would end an interrupted command in silence.
 app = App(name="hpo", help=HELP, help_format="plaintext", version=_version, suppress_keyboard_interrupt=False)
-_SEARCH = (run, phase2, worker, fleet, status, metrics, dashboard, reap, db)
-_BEFORE = (size, batch, check, inspect, compare)
-_AFTER = (ensemble, replay)
-for command in (*_SEARCH, *_BEFORE, *_AFTER):
+_COMMANDS = (
+    *(run, phase2, worker, fleet, status, metrics, dashboard, size, batch, check, inspect, compare),
+    *(ensemble, replay, reap, db),
+)
+for command in _COMMANDS:
     app.command(command)
 
 

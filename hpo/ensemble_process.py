@@ -6,6 +6,7 @@ from typing import Any
 
 from hpo.fork_server import Channel
 from hpo.trial import send_output_to
+from studies.errors import EnsembleError
 from studies.members import Candidate
 from studies.objective import TrialContext, resolve
 from studies.spec import Spec
@@ -47,4 +48,10 @@ def export(_channel: Channel, order: Mapping[str, Any], directory: Path) -> dict
     """Write the ensemble into an empty directory; `order` is a `studies.exporting.ExportOrder`."""
     from studies import exporting
 
-    return exporting.export(exporting.ExportOrder(**order), directory)
+    try:
+        return exporting.export(exporting.ExportOrder(**order), directory)
+    except OSError as error:
+        raise EnsembleError(
+            f"an ensemble needs its members' files and room for a copy of them: {error.filename or directory} can't be "
+            f"read or written ({error.strerror}); make room, or name another --out"
+        ) from None

@@ -65,5 +65,6 @@ def run_replay(
         outcome = judge(predictor, history, decisions, bars, TradingRule(threshold, question.cost))
         facts = {"ensemble": str(directory), "study": file.study, "members": len(file.used_members)}
         days = {"first": format_date(bars[0].date), "last": format_date(bars[-1].date), "bars": len(bars)}
-        outcomes.append({**facts, **days, "validation_until": file.input.validation_until, **outcome.as_json()})
+        seen = {name: getattr(file.input, name) for name in ("validation_until", "prices_until")}
+        outcomes.append({**facts, **days, **seen, **outcome.as_json()})
     return outcomes

@@ -43,6 +43,7 @@ class InputPart(_Part):
     history_rows: int
     base_rate: float = Field(ge=0, le=1)
     validation_until: str
+    prices_until: str
     mean: list[list[float]]
     deviation: list[list[float]]
 

@@ -233,6 +233,7 @@ class InputMaker:
             "base_rate": panel.base_rates["train"],
             "train_until": str(panel.dates[panel.splits.train.stop - 1])[:10],
             "validation_until": str(panel.dates[panel.splits.validation.stop - 1])[:10],
+            "prices_until": str(self._history.dates[-1])[:10],
             "mean": self._scaler.mean.tolist(),
             "deviation": self._scaler.deviation.tolist(),
         }

@@ -58,22 +58,15 @@ def test_a_search_becomes_an_ensemble_that_predicts_and_replays_the_same_bits(hp
     replay = hpo.json("replay", "best", prices, "--from", FIRST)
     assert len(batch) == 2 * replay["ensembles"][0]["bars"] > 20
     assert replayed(replay) == batch
-    last = predicted(predict(hpo, "best", prices))
-    assert {day for day, _ in last} == {"2018-12-31"}
-    assert last.items() <= batch.items()
 
-    # The weights of the best are gone from this machine: it is said, and they are trained again.
+    # The weights of the best are gone from this machine: they are trained again, and give the same ensemble.
     best = hpo.home / "artifacts" / "tiny" / f"{made['selections']['top']['picks'][0]['trial']:05d}" / "weights.ckpt"
     best.unlink()
     taken = hpo.run("ensemble", "tiny", "--out", "best")
     assert (taken.code, "--overwrite" in taken.err, taken.err.count("\n")) == (2, True, 1)
-    without = hpo.run("ensemble", "tiny", "--out", "without", "--method", "top")
-    assert without.code == 0, without.err
-    assert "--retrain" in without.out
     again = hpo.json("ensemble", "tiny", "--top-n", "2", "--out", "best", "--overwrite", "--retrain")
     assert again["missing"] == []
     assert again["selections"] == made["selections"]
-    assert predicted(predict(hpo, "best", prices)) == last
     assert not [path for path in hpo.directory.iterdir() if path.name.startswith(".")]
 
 
