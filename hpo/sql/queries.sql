@@ -245,3 +245,28 @@ WHERE study = :study AND state = 'complete' AND attributes ? 'batch_metric' AND 
 -- name: open_designs
 SELECT attributes ->> 'design' AS design FROM hpo.trial
 WHERE study = :study AND origin = 'forced' AND state IN ('waiting', 'running') ORDER BY slot
+
+-- name: begin_test_reading
+-- Whoever comes second changes nothing: what is read, and since when, stays.
+INSERT INTO hpo.test_reading (study, fingerprint, plan) VALUES (:study, :version, CAST(:plan AS jsonb))
+ON CONFLICT DO NOTHING
+
+-- name: end_test_reading
+UPDATE hpo.test_reading SET result = CAST(:result AS jsonb)
+WHERE study = :study AND fingerprint = :version AND result IS NULL
+RETURNING study
+
+-- name: test_reading
+SELECT study, fingerprint AS version, read_at, plan, result
+FROM hpo.test_reading WHERE study = :study AND fingerprint = :version
+
+-- name: test_readings_before
+-- Of the same prices, by whatever study: its test part is the same dates, or most of them.
+SELECT r.study, r.read_at
+FROM hpo.test_reading r JOIN hpo.study s ON s.name = r.study JOIN hpo.study own ON own.name = :study
+WHERE (r.study = own.name OR s.spec -> 'data' @> jsonb_build_object('path', own.spec #> '{data,path}',
+                                                                    'example', own.spec #> '{data,example}'))
+  AND NOT (r.study = own.name AND r.fingerprint = :version)
+  AND r.read_at < COALESCE((SELECT read_at FROM hpo.test_reading WHERE study = :study AND fingerprint = :version),
+                           clock_timestamp())
+ORDER BY r.read_at

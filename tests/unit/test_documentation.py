@@ -36,6 +36,7 @@ def test_the_commands_are_these_until_they_are_changed_on_purpose() -> None:
         "metrics",
         "phase2",
         "reap",
+        "report",
         "resume",
         "run",
         "schema",
