@@ -18,7 +18,7 @@ from typing import Any
 
 from optuna.trial import Trial
 
-from hpo.artifacts import forget_checkpoint, forget_outcome, kept_outcome
+from hpo.artifacts import forget_checkpoint, forget_file, forget_outcome, kept_outcome, trials_with
 from hpo.attempts import Attempts, final_state, judgement
 from hpo.control import Control
 from hpo.convergence import Convergence, check_early_stopping_convergence
@@ -118,6 +118,15 @@ class Claims:
     def report(self, number: int, value: float, step: int) -> None:
         """Pass an intermediate value on to Optuna, where the dashboard draws it."""
         self._mirror.report(number, value, step)
+
+    def forget_surpassed(self) -> None:
+        """Remove what trials have kept on this machine that are not among the study's best any more."""
+        name = self.declaration.kept_of_best
+        # Listed first: a trial that was seen here and is not worth keeping has ended before.
+        if name and (kept := trials_with(self._home, self.name, name)):
+            worth = self._control.worth_keeping(self.name, self.spec.direction, self.spec.keep_weights)
+            for number in kept - worth:
+                forget_file(self._home, self.name, number, name)
 
     def settle(self) -> int:
         """Reap, publish, and decide whether the study has ended: what `take` does, without taking.

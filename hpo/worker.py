@@ -260,6 +260,9 @@ class Worker:
         held = self._patiently(lambda: self._end(claims, trial, outcome))
         if held is False:
             _LOG.warning("%s was taken over while this worker was silent", name)
+        # What is left behind now goes after the next trial.
+        with suppress(*_DATABASE_AWAY):
+            claims.forget_surpassed()
         result = f"{outcome.score:.6g}" if outcome.score is not None else str(outcome.cause)
         _LOG.info("%s ended after %.1f s: %s", name, time.monotonic() - began, result)
         self._ended += outcome.cause is not Cause.INTERRUPTED

@@ -48,7 +48,7 @@ LARGEST_CAP: Final = 1_000_000
 """Of trials: far more than anybody runs, and within the integers of a database."""
 
 # What may change while a study runs: it decides how trials run or when to alert, and no result.
-_HOW_IT_RUNS = frozenset({"alerts", "mode"})
+_HOW_IT_RUNS = frozenset({"alerts", "keep_weights", "mode"})
 
 
 def _canonical_budget(value: object) -> object:
@@ -97,6 +97,12 @@ class Spec(Section):
     mode: Mode = Field(
         "fast",
         description="safe: one worker, no data workers, deterministic operations, anomaly checks; never another result",
+    )
+    keep_weights: int = Field(
+        10,
+        ge=0,
+        le=LARGEST_CAP,
+        description="of how many of the best trials each machine keeps the weights, for an ensemble; 0: of none",
     )
     phase2: Phase2Spec = Phase2Spec()
     alerts: AlertSpec = AlertSpec()
@@ -201,7 +207,7 @@ class Spec(Section):
 
     @cached_property
     def fingerprint(self) -> str:
-        """SHA-256 of what is searched, defaults included: of all but the mode and the thresholds of alerts."""
+        """SHA-256 of what is searched, defaults included: of all but what may change while it runs."""
         searched = self.model_dump(mode="json", exclude=set(_HOW_IT_RUNS))
         return hashlib.sha256(json.dumps(searched, sort_keys=True).encode()).hexdigest()
 

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from budgets import BatchPlan
 from studies.baseline import validation_clusters
+from studies.best_weights import BestWeights
 from studies.metrics import Scores, area_under_curve, classification_scores
 from studies.objective import DivergedError, TrialContext
 from studies.sections import TrainingSpec
@@ -31,8 +32,10 @@ def windows_at_once(plan: BatchPlan) -> int:
 class ValidationWatch(lightning.Callback):
     """Looks at the validation part as training goes on, keeps the best look, and ends training in time."""
 
-    def __init__(self, windows: Windows, training: TrainingSpec, plan: BatchPlan, context: TrialContext) -> None:
-        self._windows, self._training, self._context = windows, training, context
+    def __init__(
+        self, windows: Windows, training: TrainingSpec, plan: BatchPlan, context: TrialContext, weights: BestWeights
+    ) -> None:
+        self._windows, self._training, self._context, self._weights = windows, training, context, weights
         self._at_once = windows_at_once(plan)
         self._decisions = np.asarray(windows.panel.splits.validation, dtype=np.int64)
         self._looks: list[tuple[int, float]] = []
@@ -106,6 +109,7 @@ class ValidationWatch(lightning.Callback):
         auc = area_under_curve(labels, probabilities)
         if not self._looks or auc > max(value for _, value in self._looks):
             self._labels, self._best_probabilities = labels, probabilities
+            self._weights.keep(model, step)
         self._looks.append((step, auc))
         self._context.report(auc, step)
 

@@ -16,7 +16,8 @@ SELECT name FROM hpo.study ORDER BY created_at, name
 SELECT name FROM hpo.study WHERE parent = :parent ORDER BY created_at, name
 
 -- name: set_how_it_runs
--- The mode and the thresholds of alerts are no part of what is searched, and may change while it runs. Phase 2 follows.
+-- Mode, thresholds of alerts and kept weights are no part of what is searched: they may change while it runs. Phase 2
+-- follows.
 UPDATE hpo.study SET spec = spec || CAST(:options AS jsonb)
 WHERE (name = :name OR parent = :name) AND NOT spec @> CAST(:options AS jsonb)
 
@@ -211,6 +212,17 @@ FROM hpo.trial WHERE study = :study AND state = 'complete' ORDER BY score DESC, 
 SELECT number, slot, turn, attempt, origin, params, seed, state, design_id, worker, cause, message, score, attributes,
        EXTRACT(EPOCH FROM ended_at - started_at)::float AS seconds
 FROM hpo.trial WHERE study = :study AND state = 'complete' ORDER BY score, number LIMIT 1
+
+-- name: worth_keeping_maximize
+-- The best complete trials, and those that run: how good they are is not known yet.
+SELECT number FROM hpo.trial WHERE study = :study AND state = 'running'
+UNION ALL
+(SELECT number FROM hpo.trial WHERE study = :study AND state = 'complete' ORDER BY score DESC, number LIMIT :most)
+
+-- name: worth_keeping_minimize
+SELECT number FROM hpo.trial WHERE study = :study AND state = 'running'
+UNION ALL
+(SELECT number FROM hpo.trial WHERE study = :study AND state = 'complete' ORDER BY score, number LIMIT :most)
 
 -- name: repeated_failures
 -- How often trials ended badly for one and the same reason: by the last line of what they said, numbers in it aside,

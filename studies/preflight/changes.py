@@ -11,7 +11,7 @@ from studies.preflight.resolved import Model, Resolved
 
 _SIZE = ("model", "architectures", "budgets")
 _HOW_IT_RUNS = (
-    *("name", "mode", "alerts", "max_attempts", "training.data_workers", "training.micro_batch"),
+    *("name", "mode", "alerts", "keep_weights", "max_attempts", "training.data_workers", "training.micro_batch"),
     *("training.checkpoint_minutes", "training.gradient_checkpointing", "training.empty_cache"),
 )
 _SEARCH = ("trials", "forced_extremes", "early_stop", "phase2", "supplementary")
