@@ -151,7 +151,7 @@ def choose(searched: Sequence[Searched], top_k: int, seeds: int) -> FinalPlan:
         (each, trial)
         for each in searched
         for trial in each.trials
-        if trial.state is TrialState.COMPLETE and trial.score
+        if trial.state is TrialState.COMPLETE and trial.score is not None
     ]
     groups: dict[str, list[tuple[Searched, TrialRecord]]] = {}
     for each, trial in complete:
