@@ -1,0 +1,151 @@
+"""`hpo report STUDY --final`: interrupted, gone on with, started twice at once, and the test part read once."""
+
+import json
+import shutil
+import signal
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from command import Command
+from servers import eventually, processes_of
+from sqlalchemy import text
+
+from hpo import embedded
+from hpo.settings import load_settings
+from hpo.storage import open_storage
+
+SPEC = """
+name: tiny
+data: {example: indices, tier: a20}
+budgets: [750k]
+trials: 2
+split: {validation: 0.05, test: 0.05}
+training: {max_steps: 4, effective_batch: 8, check_every: 2, window: 20}
+"""
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Command]:
+    """A study on prices whose two trials have ended; the tests of this file go on with each other's state."""
+    home = Path(tempfile.mkdtemp(prefix="hpo-", dir="/tmp"))
+    hpo = Command(home, tmp_path_factory.mktemp("tiny"))
+    hpo.json("run", hpo.write("tiny.yaml", SPEC), "--workers", "1")
+    yield hpo
+    embedded.release(home)
+    assert eventually(lambda: not processes_of(home))
+    shutil.rmtree(home)
+
+
+def readings(hpo: Command) -> list[Any]:
+    with open_storage(load_settings({"HPO_HOME": str(hpo.home)})) as storage, storage.engine.connect() as connection:
+        query = "SELECT study, fingerprint, read_at, plan, result FROM hpo.test_reading ORDER BY read_at"
+        return list(connection.execute(text(query)).mappings())
+
+
+def weights(hpo: Command) -> dict[Path, int]:
+    """When the weights of every training of a finalist were written."""
+    return {path: path.stat().st_mtime_ns for path in (hpo.home / "artifacts").glob("*/final/*/*/*/weights.ckpt")}
+
+
+FINAL = ("report", "tiny", "--final", "--top-k", "2", "--final-seeds", "2")
+
+
+def test_a_final_that_is_interrupted_has_read_nothing_and_goes_on_where_it_was(tiny: Command) -> None:
+    running = tiny.start(*FINAL, "--workers", "1")
+    assert running.stderr is not None
+    line = next(line for line in running.stderr if line.startswith("1/4 "))
+    assert "seed 2: validation 0." in line
+    running.send_signal(signal.SIGINT)
+    _, err = running.communicate(timeout=120)
+    assert running.returncode == 130, err
+    assert "interrupted, and the test part is not read: " in err
+    assert readings(tiny) == []
+    assert 1 <= len(weights(tiny)) < 4
+
+
+def test_two_finals_at_once_train_every_finalist_once_and_read_once(tiny: Command) -> None:
+    before = weights(tiny)
+    both = [tiny.start(*FINAL, "--json") for _ in range(2)]
+    ended = [(process, *process.communicate(timeout=400)) for process in both]
+    assert [process.returncode for process, _, _ in ended] == [0, 0], ended
+    found = [json.loads(out) for _, out, _ in ended]
+    assert sorted(each["just_read"] for each in found) == [False, True]
+    assert found[0]["result"] == found[1]["result"]
+    after = weights(tiny)
+    assert len(after) == 4
+    assert before.items() <= after.items()
+    assert len(readings(tiny)) == 1
+    scores, plan = found[0]["result"]["scores"], found[0]["plan"]
+    assert [score["rank"] for score in scores] == [1, 2]
+    assert [score["seeds"] for score in scores] == [[2, 3], [2, 3]]
+    assert all(score["test"]["low"] < score["test"]["value"] < score["test"]["high"] for score in scores)
+    assert plan["seeds"] == [2, 3]
+    assert [finalist["chosen_by"] for finalist in plan["finalists"]] == sorted(
+        (finalist["chosen_by"] for finalist in plan["finalists"]), reverse=True
+    )
+    assert found[0]["result"]["comparison"]["seeds"] == [2, 3]
+
+
+def test_the_second_call_shows_what_was_said_then_and_reads_nothing(tiny: Command) -> None:
+    before, written = readings(tiny), weights(tiny)
+    # Neither data nor weights are needed for it.
+    (tiny.home / "cache").rename(tiny.home / "away")
+    ended = tiny.run("report", "tiny", "--final")
+    (tiny.home / "away").rename(tiny.home / "cache")
+    assert ended.code == 0, ended.err
+    assert f"was read at {before[0]['read_at']:%Y-%m-%d %H:%M} UTC" in ended.out
+    assert "This is the stored result: nothing was trained, and nothing was read." in ended.out
+    assert max(len(line) for line in ended.out.splitlines()) <= 80
+    assert (readings(tiny), weights(tiny)) == (before, written)
+
+
+def test_another_choice_after_the_reading_is_refused_in_one_line(tiny: Command) -> None:
+    for option, value, was in (("--top-k", "1", 2), ("--final-seeds", "3", 2)):
+        ended = tiny.run("report", "tiny", "--final", option, value)
+        assert ended.code == 2
+        assert f"with {option} {was}, and is not read again with {value}: leave {option} out" in ended.err
+        assert ended.err.count("\n") == 1
+
+
+def test_whoever_died_while_reading_reads_the_same_again_and_keeps_the_time(tiny: Command) -> None:
+    before, written = readings(tiny)[0], weights(tiny)
+    with open_storage(load_settings({"HPO_HOME": str(tiny.home)})) as storage, storage.engine.begin() as connection:
+        connection.execute(text("UPDATE hpo.test_reading SET result = NULL"))
+    found = tiny.json("report", "tiny", "--final")
+    assert found["just_read"]
+    assert readings(tiny) == [before]
+    assert weights(tiny) == written
+
+
+def test_another_version_of_the_study_is_read_again_and_says_that_it_is_the_second_time(tiny: Command) -> None:
+    tiny.json("resume", "tiny", "--trials", "3")
+    early = tiny.run("report", "tiny", "--final")
+    assert early.code == 2
+    assert early.err.strip() == (
+        "the test part is read when the search has ended, and tiny is running: let it end, or `hpo stop tiny`"
+    )
+    tiny.json("stop", "tiny")
+    ended = tiny.run("report", "tiny", "--final", "--top-k", "1", "--final-seeds", "1")
+    assert ended.code == 0, ended.err
+    assert "the test part of these prices was read before, by tiny" in " ".join(ended.err.split())
+    said = " ".join(ended.out.split())
+    assert "This is the 2nd reading of the test part of these prices" in said
+    assert "One seed says nothing of the noise between seeds" in said
+    assert len(readings(tiny)) == 2
+
+
+def test_what_has_no_finalists_is_refused_in_one_line(tiny: Command) -> None:
+    tiny.json("run", tiny.write("own.yaml", "name: own\nobjective: objectives:score\ntrials: 18\n"), "--workers", "0")
+    for arguments, said in (
+        (("own",), "is read of a study on prices, and own has the objective objectives:score, which brings its own"),
+        (("nothing",), "unknown study 'nothing'"),
+        (("tiny", "--top-k", "0"), "--top-k is from 1 to 100, not 0: 3 is the default"),
+        (("tiny", "--final-seeds", "101"), "--final-seeds is from 1 to 100, not 101"),
+        (("tiny", "--workers", "0"), "--workers is 1 or more where finalists are trained, not 0"),
+    ):
+        ended = tiny.run("report", *arguments, "--final")
+        assert (ended.code, ended.err.count("\n")) == (2, 1), ended.err
+        assert said in ended.err
