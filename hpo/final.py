@@ -133,7 +133,8 @@ class _Final:
                 f"{count(len(claims) - len(trained), 'finalist')} could not be trained again, and the test part is "
                 f"not read: {said.strip().splitlines()[-1] if said.strip() else 'no reason is known'}"
             )
-        models = [self._checked(claim, o) for claim, o in zip(claims, outcomes, strict=True) if o.score is not None]
+        with self._view.working("checking the weights"):
+            models = [self._checked(claim, o) for claim, o in zip(claims, outcomes, strict=True) if o.score is not None]
         return self._read(plan, models)
 
     def _say_what_was_read_before(self) -> None:

@@ -99,14 +99,14 @@ def _table(reading: FinalReading) -> Table:
     table = Table(box=None, header_style="bold", pad_edge=False)
     for name in ("#", "finalist"):
         table.add_column(name, no_wrap=True)
-    for name in ("seeds", "chosen by", "again", "test AUC", "95 %", "optimism"):
+    for name in ("chosen", "again", "test AUC", "95 %", "optimism"):
         table.add_column(name, justify="right", no_wrap=True)
     scores = {score.rank: score for score in result.scores}
     for finalist in reading.plan.finalists:
         table.add_row(*_row(finalist, scores.get(finalist.rank)))
     baseline = result.baseline
     table.add_row(
-        "", "baseline", "", "", "", f"{baseline.value:.4f}", f"{baseline.low:.3f}–{baseline.high:.3f}", "", style="dim"
+        "", "baseline", "", "", f"{baseline.value:.4f}", f"{baseline.low:.3f}–{baseline.high:.3f}", "", style="dim"
     )
     return table
 
@@ -114,13 +114,12 @@ def _table(reading: FinalReading) -> Table:
 def _row(finalist: Finalist, score: FinalScore | None) -> tuple[str, ...]:
     start = (str(finalist.rank), finalist.label)
     if score is None:
-        return (*start, "0", f"{finalist.chosen_by:.4f}", "failed", "", "", "")
+        return (*start, f"{finalist.chosen_by:.4f}", "failed", "", "", "")
     test = score.test
     marked = "*" * bool(score.collapsed)
     interval = f"{test.low:.3f}–{test.high:.3f}"
     return (
         *start,
-        str(len(score.seeds)),
         f"{score.chosen_by:.4f}",
         f"{score.validation:.4f}",
         f"{test.value:.4f}{marked}",

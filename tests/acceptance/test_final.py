@@ -1,21 +1,16 @@
 """`hpo report STUDY --final`: interrupted, gone on with, started twice at once, and the test part read once."""
 
 import json
-import shutil
 import signal
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from command import Command
-from servers import eventually, processes_of
+from command import Command, Here
+from servers import TcpPostgres
 from sqlalchemy import text
 
-from hpo import embedded
-from hpo.settings import load_settings
-from hpo.storage import open_storage
+from hpo.storage import open_engine, parse_storage_url
 
 SPEC = """
 name: tiny
@@ -28,21 +23,24 @@ training: {max_steps: 4, effective_batch: 8, check_every: 2, window: 20}
 
 
 @pytest.fixture(scope="module")
-def tiny(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Command]:
+def tiny(tcp_postgres: TcpPostgres, tmp_path_factory: pytest.TempPathFactory) -> Here:
     """A study on prices whose two trials have ended; the tests of this file go on with each other's state."""
-    home = Path(tempfile.mkdtemp(prefix="hpo-", dir="/tmp"))
-    hpo = Command(home, tmp_path_factory.mktemp("tiny"))
+    hpo = Here(*map(tmp_path_factory.mktemp, ("home", "tiny")), tcp_postgres.url_of(tcp_postgres.new_database()))
     hpo.json("run", hpo.write("tiny.yaml", SPEC), "--workers", "1")
-    yield hpo
-    embedded.release(home)
-    assert eventually(lambda: not processes_of(home))
-    shutil.rmtree(home)
+    return hpo
 
 
 def readings(hpo: Command) -> list[Any]:
-    with open_storage(load_settings({"HPO_HOME": str(hpo.home)})) as storage, storage.engine.connect() as connection:
-        query = "SELECT study, fingerprint, read_at, plan, result FROM hpo.test_reading ORDER BY read_at"
-        return list(connection.execute(text(query)).mappings())
+    query = "SELECT study, fingerprint, read_at, plan, result FROM hpo.test_reading ORDER BY read_at"
+    return on_database(hpo, query).mappings().all()
+
+
+def on_database(hpo: Command, query: str) -> Any:
+    assert hpo.storage is not None
+    engine = open_engine(parse_storage_url(hpo.storage))
+    with engine.begin() as connection:
+        found = connection.execute(text(query))
+        return found.freeze()() if found.returns_rows else None
 
 
 def weights(hpo: Command) -> dict[Path, int]:
@@ -53,7 +51,7 @@ def weights(hpo: Command) -> dict[Path, int]:
 FINAL = ("report", "tiny", "--final", "--top-k", "2", "--final-seeds", "2")
 
 
-def test_a_final_that_is_interrupted_has_read_nothing_and_goes_on_where_it_was(tiny: Command) -> None:
+def test_a_final_that_is_interrupted_has_read_nothing_and_goes_on_where_it_was(tiny: Here) -> None:
     running = tiny.start(*FINAL, "--workers", "1")
     assert running.stderr is not None
     line = next(line for line in running.stderr if line.startswith("1/4 "))
@@ -66,7 +64,7 @@ def test_a_final_that_is_interrupted_has_read_nothing_and_goes_on_where_it_was(t
     assert 1 <= len(weights(tiny)) < 4
 
 
-def test_two_finals_at_once_train_every_finalist_once_and_read_once(tiny: Command) -> None:
+def test_two_finals_at_once_train_every_finalist_once_and_read_once(tiny: Here) -> None:
     before = weights(tiny)
     both = [tiny.start(*FINAL, "--json") for _ in range(2)]
     ended = [(process, *process.communicate(timeout=400)) for process in both]
@@ -89,7 +87,7 @@ def test_two_finals_at_once_train_every_finalist_once_and_read_once(tiny: Comman
     assert found[0]["result"]["comparison"]["seeds"] == [2, 3]
 
 
-def test_the_second_call_shows_what_was_said_then_and_reads_nothing(tiny: Command) -> None:
+def test_the_second_call_shows_what_was_said_then_and_reads_nothing(tiny: Here) -> None:
     before, written = readings(tiny), weights(tiny)
     # Neither data nor weights are needed for it.
     (tiny.home / "cache").rename(tiny.home / "away")
@@ -102,7 +100,7 @@ def test_the_second_call_shows_what_was_said_then_and_reads_nothing(tiny: Comman
     assert (readings(tiny), weights(tiny)) == (before, written)
 
 
-def test_another_choice_after_the_reading_is_refused_in_one_line(tiny: Command) -> None:
+def test_another_choice_after_the_reading_is_refused_in_one_line(tiny: Here) -> None:
     for option, value, was in (("--top-k", "1", 2), ("--final-seeds", "3", 2)):
         ended = tiny.run("report", "tiny", "--final", option, value)
         assert ended.code == 2
@@ -110,17 +108,16 @@ def test_another_choice_after_the_reading_is_refused_in_one_line(tiny: Command) 
         assert ended.err.count("\n") == 1
 
 
-def test_whoever_died_while_reading_reads_the_same_again_and_keeps_the_time(tiny: Command) -> None:
+def test_whoever_died_while_reading_reads_the_same_again_and_keeps_the_time(tiny: Here) -> None:
     before, written = readings(tiny)[0], weights(tiny)
-    with open_storage(load_settings({"HPO_HOME": str(tiny.home)})) as storage, storage.engine.begin() as connection:
-        connection.execute(text("UPDATE hpo.test_reading SET result = NULL"))
+    on_database(tiny, "UPDATE hpo.test_reading SET result = NULL")
     found = tiny.json("report", "tiny", "--final")
     assert found["just_read"]
     assert readings(tiny) == [before]
     assert weights(tiny) == written
 
 
-def test_another_version_of_the_study_is_read_again_and_says_that_it_is_the_second_time(tiny: Command) -> None:
+def test_another_version_of_the_study_is_read_again_and_says_that_it_is_the_second_time(tiny: Here) -> None:
     tiny.json("resume", "tiny", "--trials", "3")
     early = tiny.run("report", "tiny", "--final")
     assert early.code == 2
@@ -137,7 +134,7 @@ def test_another_version_of_the_study_is_read_again_and_says_that_it_is_the_seco
     assert len(readings(tiny)) == 2
 
 
-def test_what_has_no_finalists_is_refused_in_one_line(tiny: Command) -> None:
+def test_what_has_no_finalists_is_refused_in_one_line(tiny: Here) -> None:
     tiny.json("run", tiny.write("own.yaml", "name: own\nobjective: objectives:score\ntrials: 18\n"), "--workers", "0")
     for arguments, said in (
         (("own",), "is read of a study on prices, and own has the objective objectives:score, which brings its own"),
