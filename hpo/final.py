@@ -98,15 +98,17 @@ def final(
     with open_existing(settings, storage_url, name) as service:
         searched = _searched(service, name)
         found = _stored(service, searched, options)
-        if found is not None and found.result is not None:
+        if found is None:
+            plan = _plan(searched, options, view)
+        elif found.result is not None:
             return _ended(found, searched, is_new=False)
-        plan = _plan(searched, options, view) if found is None else found.plan
-        with _alone(service, name, view), _server(searched, view) as server:
+        with _alone(service, name, view):
             # Whoever was at work here may have read it by now.
-            found = _stored(service, searched, options) or found
+            found = _stored(service, searched, options)
             if found is not None and found.result is not None:
                 return _ended(found, searched, is_new=False)
-            return _Final(service, server, searched, view).run(plan, found, workers)
+            with _server(searched, view) as server:
+                return _Final(service, server, searched, view).run(found.plan if found else plan, found, workers)
 
 
 class _Final:
