@@ -62,9 +62,10 @@ class Progress:
 
     def _show(self) -> None:
         if self._live is not None:
-            self._live.update(self._table())
+            self._live.update(self.table())
 
-    def _table(self) -> Table:
+    def table(self) -> Table:
+        """Return what a terminal shows."""
         table = Table(box=None, header_style="bold", pad_edge=False)
         table.add_column("finalist", no_wrap=True)
         for seed in dict.fromkeys(seed for _, seed in self._names):

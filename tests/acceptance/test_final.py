@@ -22,10 +22,10 @@ training: {max_steps: 4, effective_batch: 8, check_every: 2, window: 20}
 """
 
 
-@pytest.fixture(scope="module")
-def tiny(tcp_postgres: TcpPostgres, tmp_path_factory: pytest.TempPathFactory) -> Here:
-    """A study on prices whose two trials have ended; the tests of this file go on with each other's state."""
-    hpo = Here(*map(tmp_path_factory.mktemp, ("home", "tiny")), tcp_postgres.url_of(tcp_postgres.new_database()))
+@pytest.fixture
+def tiny(tcp_postgres: TcpPostgres, tmp_path: Path) -> Here:
+    """A study on prices whose two trials have ended."""
+    hpo = Here(tmp_path / "home", tmp_path, tcp_postgres.url_of(tcp_postgres.new_database()))
     hpo.json("run", hpo.write("tiny.yaml", SPEC), "--workers", "1")
     return hpo
 
@@ -39,8 +39,10 @@ def on_database(hpo: Command, query: str) -> Any:
     assert hpo.storage is not None
     engine = open_engine(parse_storage_url(hpo.storage))
     with engine.begin() as connection:
-        found = connection.execute(text(query))
-        return found.freeze()() if found.returns_rows else None
+        result = connection.execute(text(query))
+        found = result.freeze()() if result.returns_rows else None
+    engine.dispose()
+    return found
 
 
 def weights(hpo: Command) -> dict[Path, int]:
@@ -51,7 +53,7 @@ def weights(hpo: Command) -> dict[Path, int]:
 FINAL = ("report", "tiny", "--final", "--top-k", "2", "--final-seeds", "2")
 
 
-def test_a_final_that_is_interrupted_has_read_nothing_and_goes_on_where_it_was(tiny: Here) -> None:
+def an_interrupted_one_has_read_nothing(tiny: Here) -> None:
     running = tiny.start(*FINAL, "--workers", "1")
     assert running.stderr is not None
     line = next(line for line in running.stderr if line.startswith("1/4 "))
@@ -64,7 +66,7 @@ def test_a_final_that_is_interrupted_has_read_nothing_and_goes_on_where_it_was(t
     assert 1 <= len(weights(tiny)) < 4
 
 
-def test_two_finals_at_once_train_every_finalist_once_and_read_once(tiny: Here) -> None:
+def two_at_once_go_on_with_it_and_read_once(tiny: Here) -> None:
     before = weights(tiny)
     both = [tiny.start(*FINAL, "--json") for _ in range(2)]
     ended = [(process, *process.communicate(timeout=400)) for process in both]
@@ -87,7 +89,7 @@ def test_two_finals_at_once_train_every_finalist_once_and_read_once(tiny: Here) 
     assert found[0]["result"]["comparison"]["seeds"] == [2, 3]
 
 
-def test_the_second_call_shows_what_was_said_then_and_reads_nothing(tiny: Here) -> None:
+def another_call_shows_what_was_said_then_and_reads_nothing(tiny: Here) -> None:
     before, written = readings(tiny), weights(tiny)
     # Neither data nor weights are needed for it.
     (tiny.home / "cache").rename(tiny.home / "away")
@@ -100,7 +102,7 @@ def test_the_second_call_shows_what_was_said_then_and_reads_nothing(tiny: Here) 
     assert (readings(tiny), weights(tiny)) == (before, written)
 
 
-def test_another_choice_after_the_reading_is_refused_in_one_line(tiny: Here) -> None:
+def another_choice_is_refused_in_one_line(tiny: Here) -> None:
     for option, value, was in (("--top-k", "1", 2), ("--final-seeds", "3", 2)):
         ended = tiny.run("report", "tiny", "--final", option, value)
         assert ended.code == 2
@@ -108,7 +110,7 @@ def test_another_choice_after_the_reading_is_refused_in_one_line(tiny: Here) -> 
         assert ended.err.count("\n") == 1
 
 
-def test_whoever_died_while_reading_reads_the_same_again_and_keeps_the_time(tiny: Here) -> None:
+def whoever_died_while_reading_reads_the_same_again_and_keeps_the_time(tiny: Here) -> None:
     before, written = readings(tiny)[0], weights(tiny)
     on_database(tiny, "UPDATE hpo.test_reading SET result = NULL")
     found = tiny.json("report", "tiny", "--final")
@@ -117,7 +119,7 @@ def test_whoever_died_while_reading_reads_the_same_again_and_keeps_the_time(tiny
     assert weights(tiny) == written
 
 
-def test_another_version_of_the_study_is_read_again_and_says_that_it_is_the_second_time(tiny: Here) -> None:
+def another_version_is_read_again_and_says_that_it_is_the_second_time(tiny: Here) -> None:
     tiny.json("resume", "tiny", "--trials", "3")
     early = tiny.run("report", "tiny", "--final")
     assert early.code == 2
@@ -134,15 +136,28 @@ def test_another_version_of_the_study_is_read_again_and_says_that_it_is_the_seco
     assert len(readings(tiny)) == 2
 
 
-def test_what_has_no_finalists_is_refused_in_one_line(tiny: Here) -> None:
-    tiny.json("run", tiny.write("own.yaml", "name: own\nobjective: objectives:score\ntrials: 18\n"), "--workers", "0")
+def test_the_test_part_is_read_once_whatever_happens_on_the_way(tiny: Here) -> None:
+    an_interrupted_one_has_read_nothing(tiny)
+    two_at_once_go_on_with_it_and_read_once(tiny)
+    another_call_shows_what_was_said_then_and_reads_nothing(tiny)
+    another_choice_is_refused_in_one_line(tiny)
+    whoever_died_while_reading_reads_the_same_again_and_keeps_the_time(tiny)
+    another_version_is_read_again_and_says_that_it_is_the_second_time(tiny)
+
+
+def test_what_has_no_finalists_is_refused_in_one_line(tcp_postgres: TcpPostgres, tmp_path: Path) -> None:
+    hpo = Here(tmp_path / "home", tmp_path, tcp_postgres.url_of(tcp_postgres.new_database()))
+    hpo.json("run", hpo.write("own.yaml", "name: own\nobjective: objectives:score\n"), "--workers", "0")
+    hpo.json("run", hpo.write("tiny.yaml", SPEC), "--workers", "0")
+    hpo.json("stop", "tiny")
     for arguments, said in (
         (("own",), "is read of a study on prices, and own has the objective objectives:score, which brings its own"),
+        (("tiny",), "finalists are the best complete trials, and tiny has none: `hpo status tiny --failures` says why"),
         (("nothing",), "unknown study 'nothing'"),
         (("tiny", "--top-k", "0"), "--top-k is from 1 to 100, not 0: 3 is the default"),
         (("tiny", "--final-seeds", "101"), "--final-seeds is from 1 to 100, not 101"),
         (("tiny", "--workers", "0"), "--workers is 1 or more where finalists are trained, not 0"),
     ):
-        ended = tiny.run("report", *arguments, "--final")
+        ended = hpo.run("report", *arguments, "--final")
         assert (ended.code, ended.err.count("\n")) == (2, 1), ended.err
         assert said in ended.err

@@ -4,13 +4,16 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
+from io import StringIO
 from typing import Any
 
 import numpy as np
 import pytest
 from pydantic import TypeAdapter
+from rich.console import Console
 
-from hpo.records import Origin, StudyRecord, StudyState, TrialRecord, TrialState
+from hpo.final_view import Progress, print_reading
+from hpo.records import Cause, Origin, Outcome, StudyRecord, StudyState, TrialRecord, TrialState
 from hpo.report.final_result import FinalResult, result_of
 from hpo.report.final_words import sentences
 from hpo.report.finalists import FinalPlan, Retrained, Searched, choose, study_version
@@ -208,3 +211,50 @@ def test_a_reading_without_a_result_has_no_sentences() -> None:
     reading = reading_of(plan_of(1), None)
     assert sentences(reading) == ()
     assert reading.as_json()["result"] is None
+
+
+def test_the_table_of_finalists_fits_80_columns_with_long_names_and_a_failed_one(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    plan = plan_of(1, 2, 3)
+    finalists = tuple(replace(each, name="effective_batch=256", trial=123) for each in plan.finalists)
+    retrained = tuple(
+        replace(each, score=None, failure="failed: no") if each.rank == 3 else each for each in plan.retrained
+    )
+    plan = replace(plan, finalists=finalists, retrained=retrained)
+    print_reading(reading_of(plan, result_of(plan, part_of(plan, {1: 1.0, 2: 1.0}))), is_new=True, since=2)
+    out = capsys.readouterr().out
+    assert max(len(line) for line in out.splitlines()) <= 80
+    assert "…" not in out
+    assert [line.split()[4] for line in out.splitlines() if line.startswith("3  effective_batch=256 #123")] == [
+        "failed"
+    ]
+    assert "has been read at 2026-01-02 03:04 UTC" in out
+    assert "Since then base has had 2 more complete trials" in out
+
+
+def test_the_progress_is_a_line_for_every_training_that_has_ended_where_nobody_watches() -> None:
+    console = Console(file=StringIO(), width=80)
+    progress = Progress([("a #1", 7), ("a #1", 8)], 100, console)
+    progress.at_step(0, 50)
+    progress.ended(0, Outcome(None, 0.61234))
+    progress.ended(1, Outcome(Cause.DIVERGED))
+    assert console.file.getvalue().splitlines() == [  # type: ignore[attr-defined]
+        "1/2 a #1 seed 7: validation 0.6123",
+        "2/2 a #1 seed 8: validation diverged",
+    ]
+
+
+def test_the_progress_on_a_terminal_is_a_row_a_finalist_and_a_cell_a_seed() -> None:
+    console = Console(file=StringIO(), width=80)
+    progress = Progress([("a #1", 7), ("a #1", 8), ("b #2", 7), ("b #2", 8)], 100, console)
+    progress.at_step(1, 50)
+    progress.ended(2, Outcome(None, 0.61234))
+    shown = StringIO()
+    Console(file=shown, width=80).print(progress.table())
+    assert [line.split() for line in shown.getvalue().splitlines()] == [
+        ["finalist", "seed", "7", "seed", "8"],
+        ["a", "#1", "waits", "step", "50/100"],
+        ["b", "#2", "0.6123", "waits"],
+    ]
