@@ -7,6 +7,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from statistics import fmean
 from typing import Any, Final
 
@@ -29,14 +30,14 @@ class Searched:
     record: StudyRecord
     trials: tuple[TrialRecord, ...]
 
-    @property
+    @cached_property
     def spec(self) -> Spec:
         """Its specification."""
         return Spec.model_validate(self.record.spec)
 
     def values(self, trial: TrialRecord) -> dict[str, Any]:
         """Return what the objective was called with."""
-        return Attempts(declare(self.spec), self.spec.max_attempts, self._derived).values(trial)
+        return self._attempts.values(trial)
 
     def attributes(self, trial: TrialRecord) -> dict[str, Any]:
         """Return what a trial with these parameters begins with: nothing that another one has measured."""
@@ -44,9 +45,13 @@ class Searched:
         lighter = {**smaller, "made_lighter": smaller} if smaller else {}
         return {**derive(trial.params, self._derived), **lighter}
 
-    @property
+    @cached_property
     def _derived(self) -> tuple[Derived, ...]:
         return tuple(Derived(**rule) for rule in self.record.prepared.get("derived", ()))
+
+    @cached_property
+    def _attempts(self) -> Attempts:
+        return Attempts(declare(self.spec), self.spec.max_attempts, self._derived)
 
 
 @dataclass(frozen=True)
