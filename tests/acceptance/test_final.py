@@ -18,7 +18,7 @@ data: {example: indices, tier: a20}
 budgets: [750k]
 trials: 2
 split: {validation: 0.05, test: 0.05}
-training: {max_steps: 4, effective_batch: 8, check_every: 2, window: 20}
+training: {max_steps: 2, effective_batch: 8, check_every: 2, window: 20}
 """
 
 
