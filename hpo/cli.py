@@ -17,6 +17,7 @@ from hpo.cli_check import check
 from hpo.cli_checkpoints import compare, inspect
 from hpo.cli_dashboard import dashboard
 from hpo.cli_database import db
+from hpo.cli_import import import_
 from hpo.cli_run import phase2, run
 from hpo.cli_size import size
 from hpo.cli_status import metrics, status
@@ -46,6 +47,7 @@ def _version() -> str:
 app = App(name="hpo", help=HELP, help_format="plaintext", version=_version, suppress_keyboard_interrupt=False)
 for command in (run, phase2, worker, fleet, status, metrics, dashboard, size, batch, check, inspect, compare, reap, db):
     app.command(command)
+app.command(import_, name="import")
 
 
 @app.command

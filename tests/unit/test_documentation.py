@@ -32,6 +32,7 @@ def test_the_commands_are_these_until_they_are_changed_on_purpose() -> None:
         "fleet drain",
         "fleet plan",
         "fleet up",
+        "import",
         "inspect",
         "metrics",
         "phase2",
