@@ -34,13 +34,14 @@ def score(params: Mapping[str, Any], context: TrialContext) -> float:
 
 def planted(params: Mapping[str, Any]) -> float:
     """Return the score without noise."""
-    millions = params["estimated_params"] / 1e6
-    best_rate = 3e-4 * millions**-0.2
+    millions = float(params["estimated_params"]) / 1e6
+    rate, dropout = float(params["learning_rate"]), float(params["dropout"])
+    best_rate = 3e-4 * math.pow(millions, -0.2)
     return (
         CEILING
-        - 0.04 * millions**-EXPONENT
-        - 0.015 * math.log10(params["learning_rate"] / best_rate) ** 2
-        - 0.10 * (params["dropout"] - 0.3) ** 2
+        - 0.04 * math.pow(millions, -EXPONENT)
+        - 0.015 * math.log10(rate / best_rate) ** 2
+        - 0.10 * (dropout - 0.3) ** 2
         - 0.001 * (math.log2(params.get("effective_batch", 32)) - 5) ** 2
         - (0.004 if params["style"] == "deep" else 0.0)
     )
