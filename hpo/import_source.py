@@ -36,7 +36,7 @@ class ImportSource:
     """An open source; made by `open_source`.
 
     Attributes:
-        storage: Optuna's, which can write nothing.
+        storage: Optuna's, to be read alone; that of a database refuses to write.
         shown: the URL or path without its password.
     """
 

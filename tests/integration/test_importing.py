@@ -2,6 +2,7 @@
 
 import hashlib
 import math
+import re
 import shutil
 import sqlite3
 import warnings
@@ -19,6 +20,7 @@ from sqlalchemy import MetaData, create_engine, text
 from budgets.errors import InputError
 from hpo import control_schema
 from hpo.errors import StorageError, UnknownStudyError
+from hpo.import_source import open_source
 from hpo.importing import IMPORTED_FROM, Imported, import_study
 from hpo.phase1 import ensure_study
 from hpo.report.reading import read_evidence
@@ -281,6 +283,16 @@ def test_what_is_no_source_is_refused(here: str, tmp_path: Path) -> None:
         assert f"{scheme}://u:***@h/x" in message
         assert "optuna.copy_study" in message
         assert "hidden" not in message
+
+
+@pytest.mark.parametrize("kind", ["postgres", "sqlite"])
+def test_a_database_that_is_a_source_refuses_to_write(kind: str, given: str, tcp_postgres: TcpPostgres) -> None:
+    if kind == "postgres":
+        given, make, _ = postgres_source(tcp_postgres)
+        close(make())
+    with open_source(given) as source, pytest.raises(optuna.exceptions.StorageInternalError) as caught:
+        source.storage.create_new_study([optuna.study.StudyDirection.MINIMIZE], "new")
+    assert re.search("read-?only", str(caught.value.__cause__))
 
 
 def test_a_journal_that_breaks_off_is_refused(here: str, tmp_path: Path) -> None:
