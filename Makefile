@@ -18,6 +18,8 @@ $(VENV)/installed: pyproject.toml constraints.txt
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "installing into $(VENV): two to five minutes the first time"
 	@$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	@# Recorded runs for tests/unit/test_scaling_recorded.py: tables alone, not what would train surrogates on them.
+	@$(BIN)/pip install --quiet --constraint constraints.txt --no-deps scan-bench
 	@touch $@
 
 demo: setup ## Run Phase 1 of the quickstart study on real prices.
@@ -33,8 +35,8 @@ lint: setup ## Style, formatting and the layers between the packages.
 types: setup ## Strict types in all three packages.
 	$(BIN)/mypy
 
-unit: setup ## Pure functions; seconds.
-	$(BIN)/pytest tests/unit
+unit: setup ## Pure functions; about a minute.
+	$(BIN)/pytest tests/unit -n 2 --dist worksteal
 
 integration: setup ## A real Postgres.
 	OMP_WAIT_POLICY=PASSIVE $(BIN)/pytest tests/integration -n 2 --dist worksteal

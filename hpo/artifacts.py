@@ -7,6 +7,7 @@ die in the moment between.
 import json
 import os
 import shutil
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 
@@ -54,3 +55,16 @@ def forget_outcome(home: Path, study: str, number: int) -> None:
 def forget_checkpoint(home: Path, study: str, slot: int) -> None:
     """Remove what the attempts at a configuration saved: it has ended for good."""
     shutil.rmtree(checkpoint_directory(home, study, slot), ignore_errors=True)
+
+
+def trials_with(home: Path, study: str, name: str) -> set[int]:
+    """Return the numbers of the trials that keep a file of that name on this machine."""
+    found = (home / "artifacts" / study).glob(f"*/{name}")
+    # Beside them lie the folders of Phase 2.
+    return {int(path.parent.name) for path in found if path.parent.name.isdecimal()}
+
+
+def forget_file(home: Path, study: str, number: int, name: str) -> None:
+    """Remove a file that a trial kept; one that can't be removed stays."""
+    with suppress(OSError):
+        (artifacts_directory(home, study, number) / name).unlink()

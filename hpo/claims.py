@@ -13,12 +13,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from statistics import fmean, stdev
 from typing import Any
 
 from optuna.trial import Trial
 
-from hpo.artifacts import forget_checkpoint, forget_outcome, kept_outcome
+from hpo.artifacts import forget_checkpoint, forget_file, forget_outcome, kept_outcome, trials_with
 from hpo.attempts import Attempts, final_state, judgement
 from hpo.control import Control
 from hpo.convergence import Convergence, check_early_stopping_convergence
@@ -27,6 +26,7 @@ from hpo.mirror import Mirror
 from hpo.notes import note_text
 from hpo.output import count
 from hpo.records import Cause, Origin, Outcome, StudyRecord, StudyState, TrialRecord, TrialState, WorkerRecord
+from hpo.repeats import Repeat, Repeats, Step, carried, fresh_seed, once_each, seed_noise
 from hpo.storage import Storage, advisory_lock
 from hpo.strategies import STRATEGIES
 from studies.declaration import Declaration, Derived, declare, derive
@@ -72,6 +72,8 @@ class Claims:
         self._derived = tuple(Derived(**rule) for rule in study.prepared.get("derived", ()))
         self._attempts = Attempts(self.declaration, self.spec.max_attempts, self._derived)
         self._history = study.imported
+        has_reference = study.phase == 1 and bool(self.declaration.forced)
+        self._repeats = Repeats(self.spec.seeds, self.spec.seed, self.spec.direction, has_reference, self._history)
         self._is_dead, self._home = is_dead, home
         self._mirror = Mirror(storage, study.name, self.spec.seed)
         self._ledger = Ledger(self._control, study.name)
@@ -90,7 +92,8 @@ class Claims:
                 records = self._ledger.read()
                 if self._rescue_told(records):
                     continue
-                if self._ended(study, records) or not self._something_to_run(study, records):
+                verdict, step = self._look(study, records)
+                if self._ended(study, records, verdict, step) or not self._something_to_run(study, records, step):
                     return None
                 trial = self._start(worker, study.cap, records)
                 if trial is not None:
@@ -119,6 +122,15 @@ class Claims:
         """Pass an intermediate value on to Optuna, where the dashboard draws it."""
         self._mirror.report(number, value, step)
 
+    def forget_surpassed(self) -> None:
+        """Remove what trials have kept on this machine that are not among the study's best any more."""
+        name = self.declaration.kept_of_best
+        # Listed first: a trial that was seen here and is not worth keeping has ended before.
+        if name and (kept := trials_with(self._home, self.name, name)):
+            worth = self._control.worth_keeping(self.name, self.spec.direction, self.spec.keep_weights)
+            for number in kept - worth:
+                forget_file(self._home, self.name, number, name)
+
     def settle(self) -> int:
         """Reap, publish, and decide whether the study has ended: what `take` does, without taking.
 
@@ -129,7 +141,8 @@ class Claims:
             lost = self.reap()
             study = self._control.study(self.name)
             if study is not None and study.state is StudyState.RUNNING:
-                self._ended(study, self._ledger.read())
+                records = self._ledger.read()
+                self._ended(study, records, *self._look(study, records))
         self.publish()
         return lost
 
@@ -163,7 +176,8 @@ class Claims:
             self._control.mark_published(self.name, number)
         study = self._control.study(self.name)
         if study is not None and not study.noted:
-            self._mirror.note(note_text(study, self._control.children(self.name)))
+            learnt = self._mirror.learnt if study.ended else ""
+            self._mirror.note(note_text(study, self._control.children(self.name), learnt))
             self._control.mark_noted(study)
 
     @contextmanager
@@ -174,9 +188,19 @@ class Claims:
         ):
             yield
 
-    def _ended(self, study: StudyRecord, records: Sequence[TrialRecord]) -> bool:
-        if not study.convergence_off and (decision := self.convergence(records)):
-            self._control.decide(self.name, StudyState.CONVERGED, decision.reason, decision.evidence())
+    def _look(self, study: StudyRecord, records: Sequence[TrialRecord]) -> tuple[Convergence | None, Step]:
+        """Return whether the search has converged, where that is asked, and what repeats are due before it ends."""
+        verdict = None if study.convergence_off else self.convergence(records)
+        return verdict, self._repeats.step(records, study.cap, converged=bool(verdict))
+
+    def _ended(
+        self, study: StudyRecord, records: Sequence[TrialRecord], verdict: Convergence | None, step: Step
+    ) -> bool:
+        if step.is_due:
+            return False
+        if verdict:
+            evidence = {**verdict.evidence(), **self._repeats.evidence(records)}
+            self._control.decide(self.name, StudyState.CONVERGED, verdict.reason, evidence)
             return True
         used = [record for record in records if record.uses_slot]
         if len(used) < study.cap or any(_is_open(record) for record in used):
@@ -185,15 +209,14 @@ class Claims:
         failed = sum(record.state is TrialState.FAILED for record in used)
         reason = f"the cap of {count(study.cap, 'trial')} is used: {complete} complete"
         reason += f", {failed} failed for good" if failed else ""
-        self._control.decide(
-            self.name, StudyState.FINISHED, reason, {"complete": complete, "failed": failed, "cap": study.cap}
-        )
+        evidence = {"complete": complete, "failed": failed, "cap": study.cap, **self._repeats.evidence(records)}
+        self._control.decide(self.name, StudyState.FINISHED, reason, evidence)
         return True
 
     def convergence(self, records: Sequence[TrialRecord]) -> Convergence:
-        """Apply the study's convergence rule to its trials."""
-        complete = [record for record in records if record.state is TrialState.COMPLETE]
-        rule = self.spec.early_stop
+        """Apply the study's convergence rule to its trials; repeats change a mean, and are no evidence of search."""
+        complete = [record for record in once_each(records) if record.state is TrialState.COMPLETE]
+        rule, noise = self.spec.early_stop, seed_noise(records)
         return check_early_stopping_convergence(
             [record.score for record in complete],
             patience=rule.patience,
@@ -202,46 +225,48 @@ class Claims:
             configurations=[record.key for record in complete],
             open_forced=sum(record.origin is Origin.FORCED and _is_open(record) for record in records),
             direction=self.spec.direction,
-            seed_noise=seed_noise(complete),
+            seed_noise=noise.standard_deviation if noise else None,
         )
 
-    def _something_to_run(self, study: StudyRecord, records: Sequence[TrialRecord]) -> bool:
-        """Make sure that a trial waits in Optuna, if the cap allows one more."""
+    def _something_to_run(self, study: StudyRecord, records: Sequence[TrialRecord], step: Step) -> bool:
+        """Make sure that a trial waits in Optuna, if the cap allows one more and the repeats don't hold it back."""
         if any(record.state is TrialState.WAITING for record in records):
             return True
         used = sum(record.uses_slot for record in records)
-        if used >= study.cap:
+        if used >= study.cap or step.holds:
             return False
         if not self._mirror.waiting():
-            self._enqueue_proposal(records)
+            slot = 1 + max((record.slot for record in records), default=0)
+            self._mirror.enqueue(self._repeat(step.repeat, slot) if step.repeat else self._proposal(records, slot))
         return True
 
-    def _enqueue_proposal(self, records: Sequence[TrialRecord]) -> None:
-        slot = 1 + max((record.slot for record in records), default=0)
+    def _repeat(self, repeat: Repeat, slot: int) -> TrialRecord:
+        return repeat.as_trial(slot, derive(repeat.of.params, self._derived))
+
+    def _proposal(self, records: Sequence[TrialRecord], slot: int) -> TrialRecord:
         params = self._fresh_proposal(records, slot)
         known = [*self._history, *records]
-        repeats = sum(record.params == params and record.uses_slot for record in known)
-        proposal = TrialRecord(
+        return TrialRecord(
             number=-1,
             slot=slot,
             turn=1,
             attempt=1,
             origin=Origin.SAMPLED,
             params=params,
-            seed=self.spec.seed + repeats,
+            seed=fresh_seed(self.spec.seed, tuple(sorted(params.items())), known),
             state=TrialState.WAITING,
             attributes=derive(params, self._derived),
         )
-        self._mirror.enqueue(proposal)
 
     def _fresh_proposal(self, records: Sequence[TrialRecord], slot: int) -> dict[str, Any]:
         known = [*self._history, *records]
         judged = {TrialState.COMPLETE, TrialState.PRUNED}
         seen = {record.key for record in known if record.state in judged or record.is_infeasible}
         params: dict[str, Any] = {}
+        shown = once_each(known)
         for draw in range(_PROPOSALS):
             seed = (self.spec.seed * 1_000_003 + slot * _PROPOSALS + draw) % 2**32
-            params = STRATEGIES["tpe"](known, self.declaration.space, self.spec.direction, seed)
+            params = STRATEGIES["tpe"](shown, self.declaration.space, self.spec.direction, seed)
             if tuple(sorted(params.items())) not in seen:
                 return params
         return params
@@ -285,7 +310,7 @@ class Claims:
             params=params,
             seed=attributes.get("seed", self.spec.seed),
             state=TrialState.WAITING,
-            attributes=derive(params, self._derived),
+            attributes={**derive(params, self._derived), **carried(attributes)},
         )
 
     def _put_back(self, trial: TrialRecord, outcome: Outcome) -> bool:
@@ -358,16 +383,6 @@ class Claims:
         queue = {frozen.number for frozen in self._mirror.waiting()} if waiting else set()
         told = [record for record in waiting if record.number not in queue]
         return sum(self._rescue(record.number, record) for record in told)
-
-
-def seed_noise(complete: Sequence[TrialRecord]) -> float | None:
-    """Return the standard deviation of the score between seeds, pooled over repeated configurations."""
-    groups: dict[tuple[tuple[str, Any], ...], list[float]] = {}
-    for record in complete:
-        if record.score is not None:
-            groups.setdefault(record.key, []).append(record.score)
-    deviations = [stdev(scores) for scores in groups.values() if len(scores) > 1]
-    return fmean(deviation**2 for deviation in deviations) ** 0.5 if deviations else None
 
 
 def _is_open(record: TrialRecord) -> bool:

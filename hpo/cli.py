@@ -17,6 +17,9 @@ from hpo.cli_check import check
 from hpo.cli_checkpoints import compare, inspect
 from hpo.cli_dashboard import dashboard
 from hpo.cli_database import db
+from hpo.cli_ensemble import ensemble, replay
+from hpo.cli_import import import_
+from hpo.cli_report import report
 from hpo.cli_run import phase2, run
 from hpo.cli_size import size
 from hpo.cli_status import metrics, status
@@ -44,8 +47,12 @@ def _version() -> str:
 
 # Cyclopts would end an interrupted command in silence.
 app = App(name="hpo", help=HELP, help_format="plaintext", version=_version, suppress_keyboard_interrupt=False)
-for command in (run, phase2, worker, fleet, status, metrics, dashboard, size, batch, check, inspect, compare, reap, db):
+_SEARCH = (run, phase2, worker, fleet, status, metrics, dashboard, reap, db)
+_BEFORE = (size, batch, check, inspect, compare)
+_AFTER = (report, ensemble, replay)
+for command in (*_SEARCH, *_BEFORE, *_AFTER):
     app.command(command)
+app.command(import_, name="import")
 
 
 @app.command

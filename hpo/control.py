@@ -11,6 +11,7 @@ from hpo.records import (
     Alert,
     Cause,
     Counts,
+    Key,
     OpenWork,
     Origin,
     Outcome,
@@ -163,6 +164,10 @@ class Control:
         rows = self._read(f"best_{direction}", study=study)
         return _trial(rows[0]) if rows else None
 
+    def worth_keeping(self, study: str, direction: str, most: int) -> set[int]:
+        """Return the numbers of the best complete trials, so many at most, and of all that run."""
+        return {row["number"] for row in self._read(f"worth_keeping_{direction}", study=study, most=most)}
+
     def open_designs(self, study: str) -> list[str]:
         """Names of the forced configurations that have not ended."""
         return [row["design"] for row in self._read("open_designs", study=study)]
@@ -200,6 +205,11 @@ class Control:
     def recent_alerts(self) -> list[Alert]:
         """Return the alerts of the last day, the newest first."""
         return [Alert(**row) for row in self._read("recent_alerts")]
+
+    def repeated_scores(self, study: str) -> list[tuple[Key, int, float]]:
+        """Return configuration, seed and score of the complete trials of configurations that have several."""
+        rows = self._read("repeated_scores", study=study)
+        return [(tuple(sorted(row["params"].items())), row["seed"], row["score"]) for row in rows]
 
     def repeated_failures(self, study: str, at_least: int) -> list[RepeatedFailure]:
         """Return the reasons for which trials have ended badly that often."""

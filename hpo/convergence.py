@@ -49,7 +49,7 @@ class Convergence:
         return self.spread is not None and self.seed_noise is not None and self.spread < self.seed_noise
 
     def evidence(self) -> dict[str, object]:
-        """Return what the verdict rests on, ready for JSON; a spread below the noise is noted."""
+        """Return what the verdict rests on, ready for JSON; the noise where it is known, and a spread below it."""
         found: dict[str, object] = {
             "count": self.complete,
             "scores": list(self.best),
@@ -58,8 +58,10 @@ class Convergence:
             "patience": self.patience,
             "top_k": self.top_k,
         }
+        if self.seed_noise is not None:
+            found["seed_noise"] = self.seed_noise
         if self.below_seed_noise:
-            found |= {"below_seed_noise": True, "seed_noise": self.seed_noise}
+            found["below_seed_noise"] = True
         return found
 
 

@@ -27,6 +27,7 @@ from hpo.preflight import (
     look_when_prepared,
 )
 from hpo.records import StudyRecord, StudyState, TrialRecord
+from hpo.report_request import request_report
 from hpo.run_view import RunView
 from hpo.service import Service, is_untouched, open_existing, open_service
 from hpo.settings import Settings
@@ -228,9 +229,20 @@ def _work_on(
     for study in studies:
         # Workers elsewhere judge each other's silence, knowing whether they were cut off themselves.
         service.claims(study.name, lost_after_seconds=math.inf).settle()
+        _publish_report(service, server, study.name, storage_url, view)
         trials = tuple(service.control.trials(study.name))
         results.append(Result(service.status(study.name), trials, interrupted, fleet.fault))
     return results
+
+
+def _publish_report(service: Service, server: ForkServer, name: str, storage_url: str | None, view: RunView) -> None:
+    """Put what was learnt into the dashboard when a study has ended."""
+    study = service.control.study(name)
+    if study is not None and study.ended:
+        with view.working("writing the report into the dashboard"):
+            fault = request_report(server.address, service.settings, storage_url, name)
+        if fault:
+            view.say(f"{name}: the report is not in the dashboard ({fault}); `hpo report {name} --publish` tries again")
 
 
 def _supervise(service: Service, studies: Sequence[StudyRecord], fleet: Fleet, view: RunView) -> bool:
@@ -268,9 +280,10 @@ def _score_name(study: StudyRecord) -> str:
 def _opening_line(study: StudyRecord, service: Service, options: WorkerOptions, size: int) -> str:
     storage = service.storage
     where = "the embedded Postgres" if storage.embedded else masked(storage.url)
-    forced = len(declare(Spec.model_validate(study.spec)).forced)
+    spec = Spec.model_validate(study.spec)
+    forced, repeats = len(declare(spec).forced), f", {spec.repeats} for other seeds" if spec.repeats else ""
     return (
-        f"{study.name}: at most {count(study.cap, 'trial')}, {forced} of them forced; "
+        f"{study.name}: at most {count(study.cap, 'trial')}, {forced} of them forced{repeats}; "
         f"{count(size, 'worker')} with {count(options.threads, 'thread')} each; stored in {where}"
     )
 

@@ -64,6 +64,12 @@ def _secrets_of(argument: str) -> set[str]:
     return {form for part in parts for form in (part, " ".join(part.split()), repr(part)[1:-1])}
 
 
+def passwords_in(arguments: Sequence[str]) -> set[str]:
+    """Return the passwords of all URLs in the arguments."""
+    found = (_split_url(_split_option(argument)[1])[1] for argument in arguments)
+    return {password for password in found if password}
+
+
 def without_passwords(arguments: Sequence[str]) -> tuple[list[str], str | None]:
     """Return the arguments with every URL stripped of its password, and the last password of them.
 

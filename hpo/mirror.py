@@ -17,6 +17,9 @@ from hpo.errors import StudyGoneError
 from hpo.records import INFEASIBLE, TrialRecord, TrialState
 from hpo.storage import Storage
 
+LEARNT = "learnt"
+"""The user attribute of a study that holds the summary of its last report, in Markdown."""
+
 _STATES = {
     TrialState.COMPLETE: OptunaState.COMPLETE,
     TrialState.PRUNED: OptunaState.PRUNED,
@@ -100,6 +103,11 @@ class Mirror:
         from optuna_dashboard import save_note
 
         save_note(self._study, text)
+
+    @property
+    def learnt(self) -> str:
+        """What a report has said of the study, in Markdown; see `hpo.report.publish`."""
+        return str(self._study.user_attrs.get(LEARNT, ""))
 
     def _trial_id(self, number: int) -> int:
         return self._storage.get_trial_id_from_study_id_trial_number(self._study_id, number)

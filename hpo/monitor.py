@@ -2,13 +2,15 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from statistics import mean
 from typing import Any
 
 from hpo.alerts import Facts, Finding, find_alerts
 from hpo.control import Control
 from hpo.instability import Unstable, unstable
+from hpo.noise import SeedNoise, pooled_noise
 from hpo.presence import is_dead
-from hpo.records import Counts, Pace, StudyRecord, StudyState, Throughput, TrialRecord, TrialState, WorkerRecord
+from hpo.records import Counts, Key, Pace, StudyRecord, StudyState, Throughput, TrialRecord, TrialState, WorkerRecord
 from studies.sections import AlertSpec
 
 _HOUR = 3600.0
@@ -17,7 +19,12 @@ _SHOWN_VITALS = ("memory_mb", "trial_memory_mb", "trial_gpu_mb", "own_memory_mb"
 
 @dataclass(frozen=True)
 class Status:
-    """A study as people and programs see it."""
+    """A study as people and programs see it.
+
+    Attributes:
+        noise: between seeds; None while no configuration has two scores.
+        best_scores: of the best trial's configuration, over all its seeds, where it has several.
+    """
 
     study: StudyRecord
     counts: Counts
@@ -28,6 +35,8 @@ class Status:
     workers: tuple[WorkerRecord, ...]
     alerts: tuple[Finding, ...]
     unstable: tuple[Unstable, ...] = ()
+    noise: SeedNoise | None = None
+    best_scores: tuple[float, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
         """Return the object that `hpo status --json` prints."""
@@ -40,7 +49,8 @@ class Status:
             "evidence": dict(self.study.evidence),
             "trials": trials,
             "forced_open": list(self.forced_open),
-            "best": _best_json(self.best) if self.best else None,
+            "best": _best_json(self.best, self.best_scores) if self.best else None,
+            "noise": self.noise.as_json() if self.noise else None,
             "baseline": self.study.prepared.get("sizes", {}).get("baseline"),
             "trials_per_hour": self.trials_per_hour,
             "eta_seconds": self.eta_seconds,
@@ -59,7 +69,7 @@ def read_status(control: Control, study: StudyRecord, size_key: str, lost_after_
     workers = tuple(worker for worker in living if worker in own)
     best = control.best(study.name, study.spec.get("direction", "maximize"))
     thresholds, pace = AlertSpec.model_validate(study.spec.get("alerts", {})), control.pace(study.name)
-    swinging = tuple(unstable(control.batch_swings(study.name)))
+    swinging, repeated = tuple(unstable(control.batch_swings(study.name))), control.repeated_scores(study.name)
     facts = Facts(
         study=study,
         thresholds=thresholds,
@@ -85,7 +95,15 @@ def read_status(control: Control, study: StudyRecord, size_key: str, lost_after_
         workers=workers,
         alerts=find_alerts(facts),
         unstable=swinging,
+        noise=pooled_noise(repeated),
+        best_scores=_scores_of(best, repeated),
     )
+
+
+def _scores_of(best: TrialRecord | None, repeated: Sequence[tuple[Key, int, float]]) -> tuple[float, ...]:
+    """Return the scores of the best trial's configuration, one a seed."""
+    own = {seed: score for key, seed, score in repeated if best is not None and key == best.key}
+    return tuple(own.values())
 
 
 def _works_on(worker: WorkerRecord, study: StudyRecord) -> bool:
@@ -101,11 +119,12 @@ def _takes(worker: WorkerRecord, name: str) -> bool:
     return not only or name in only
 
 
-def _best_json(best: TrialRecord) -> dict[str, Any]:
-    """Return the best trial; what is searched by its logarithm also as what it is."""
+def _best_json(best: TrialRecord, scores: Sequence[float]) -> dict[str, Any]:
+    """Return the best trial, also by its mean over seeds; what is searched by its logarithm also as what it is."""
     plain = [name.removesuffix("_log2") for name in best.params if name.endswith("_log2")]
     params = {**best.params, **{name: best.attributes[name] for name in plain if name in best.attributes}}
-    return {"number": best.number, "score": best.score, "params": params}
+    of_seeds = {"mean": mean(scores) if scores else best.score, "seeds": max(1, len(scores))}
+    return {"number": best.number, "score": best.score, "params": params, **of_seeds}
 
 
 def _worker_json(worker: WorkerRecord) -> dict[str, Any]:

@@ -6,12 +6,17 @@ from hpo.output import count
 from hpo.records import StudyRecord, StudyState
 
 
-def note_text(study: StudyRecord, children: Sequence[str]) -> str:
+def note_text(study: StudyRecord, children: Sequence[str], learnt: str = "") -> str:
     """Return the note in Markdown.
 
     It holds nothing that changes while the study runs, nor after a stop or a convergence, when trials still end.
+
+    Args:
+        study: as it stands.
+        children: names of the studies that supplement it.
+        learnt: what a report has said of it, in Markdown.
     """
-    return "\n".join(_paragraphs(study, children)) + "\n"
+    return "\n".join([*_paragraphs(study, children), *(["", learnt.rstrip()] if learnt else [])]) + "\n"
 
 
 def _paragraphs(study: StudyRecord, children: Sequence[str]) -> Iterator[str]:
@@ -19,6 +24,9 @@ def _paragraphs(study: StudyRecord, children: Sequence[str]) -> Iterator[str]:
     yield ""
     reason = f": {study.reason}" if study.reason else ""
     yield f"**{study.state.value.capitalize()}**{reason}."
+    if "seed_noise" in study.evidence:
+        noise = study.evidence["seed_noise"]
+        yield f"Between seeds the score of one configuration varies with a standard deviation of {noise:.2g}."
     yield f"The cap is {count(study.cap, 'trial')}; `hpo status {study.name}` counts them."
     if children:
         yield ""
@@ -59,6 +67,7 @@ def next_commands(study: StudyRecord, children: Sequence[str]) -> list[tuple[str
     if study.state is StudyState.STOPPED:
         return [(f"hpo resume {study.name}", "let it go on")]
     more = (f"hpo resume {study.name} --trials {study.cap + 20}", "allow more trials")
+    report = (f"hpo report {study.name} --out reports", "what was learnt, with figures")
     if study.phase == 1 and not children:
-        return [(f"hpo phase2 {study.name}", "search the best budgets on"), more]
-    return [(f"hpo status {study.name}", "the numbers"), more]
+        return [report, (f"hpo phase2 {study.name}", "search the best budgets on"), more]
+    return [report, more]

@@ -112,7 +112,8 @@ def _optuna_study(storage: Storage, spec: Spec) -> optuna.Study:
     )
     # Of this service's own, a death may have left what waits, and what was imported.
     foreign = [trial for trial in study.get_trials(deepcopy=False) if trial.state is not OptunaState.WAITING]
-    if any("imported_from" not in trial.user_attrs for trial in foreign):
+    imported = "imported_from" in study.user_attrs
+    if imported or any("imported_from" not in trial.user_attrs for trial in foreign):
         raise StorageError(
             f"study {spec.name} is in this storage already and was made by something else: "
             "give yours another name with --name"

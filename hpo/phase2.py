@@ -56,7 +56,7 @@ class RankedBudget:
         value: what it is ranked by; None without a complete trial.
         scores: the best distinct configurations' scores, at most three.
         complete: how many of its trials are complete; the more, the luckier the best of them.
-        best: its best trial.
+        best: its best trial, by the mean of its configuration.
     """
 
     budget: str
@@ -140,8 +140,10 @@ def _ranked(spec: Spec, budget: str, complete: Sequence[TrialRecord], rank_by: R
         groups.setdefault(trial.key, []).append(trial.score or 0.0)
     scores = sorted(map(fmean, groups.values()), reverse=spec.direction == "maximize")[:_COMPARED]
     choose = max if spec.direction == "maximize" else min
-    best = choose(own, key=lambda trial: trial.score or 0.0) if own else None
-    value = (fmean(scores) if rank_by == "mean" else best.score) if best else None
+    # By its mean over seeds, where it was repeated; the first of them stands for it.
+    best = choose(own, key=lambda trial: fmean(groups[trial.key])) if own else None
+    luckiest = choose((trial.score or 0.0 for trial in own), default=None)
+    value = fmean(scores) if best and rank_by == "mean" else luckiest
     return RankedBudget(budget, value, tuple(scores), len(own), best)
 
 

@@ -8,14 +8,25 @@ a second to load would be half a second in which the password can be read.
 import os
 import sys
 
-from hpo.masking import without_passwords
+from hpo.masking import passwords_in, without_passwords
+
+_TWO = (
+    "one password at most can leave the command line, and two URLs hold different ones: put the storage's URL into "
+    "HPO_STORAGE, with its password or with HPO_STORAGE_PASSWORD_FILE"
+)
 
 
 def leave_the_process_list() -> None:
-    """Start this command again without the password, if its arguments hold one; else return at once."""
+    """Start this command again without the password, if its arguments hold one; else return at once.
+
+    With two different ones it exits with code 2: libpq takes one alone.
+    """
     arguments, password = without_passwords(sys.orig_argv)
     if arguments == sys.orig_argv:
         return
+    if len(passwords_in(sys.orig_argv)) > 1:
+        sys.stderr.write(f"{_TWO}\n")
+        sys.exit(2)
     from hpo.settings import environment_with
 
     # As bytes: the terminal's encoding is not the one of passwords.

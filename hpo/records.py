@@ -6,6 +6,9 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any, Final
 
+Key = tuple[tuple[str, Any], ...]
+"""A configuration: its parameters by name."""
+
 
 class StudyState(StrEnum):
     """Whether a study gives out trials.
@@ -143,7 +146,7 @@ class TrialRecord:
     seconds: float | None = None
 
     @property
-    def key(self) -> tuple[tuple[str, Any], ...]:
+    def key(self) -> Key:
         """Equal for equal configurations."""
         return tuple(sorted(self.params.items()))
 

@@ -5,6 +5,7 @@ Everything here goes to standard error but the tables, so that `--json` and pipe
 
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
+from statistics import mean
 from typing import Any
 
 from rich.console import Console, Group
@@ -17,6 +18,8 @@ from budgets import format_budget
 from hpo.monitor import Status, top_trials
 from hpo.output import count
 from hpo.records import TrialRecord, TrialState
+from hpo.repeats import scores_by_configuration
+from hpo.report.noise import Noise
 from hpo.status_view import best_score, interval, summary, time_to_go, trial_name
 
 _TOP = 10
@@ -138,7 +141,7 @@ def print_results(status: Status, trials: Sequence[TrialRecord], score_name: str
         if unstable:
             console.print("~ unstable: the metric swings from batch to batch far more than that of its peers")
     console.print()
-    for line in [*summary(status), *_order_is_open(status, trials)]:
+    for line in [*summary(status), *_lead(status, trials), *_order_is_open(status, trials)]:
         console.print(line, markup=False)
     if next_steps:
         console.print("\nnext:")
@@ -156,6 +159,24 @@ def _print_baseline(console: Console, status: Status) -> None:
     console.print(
         f"the best of {count(status.counts.complete, 'trial')}, each at its best look: expect less on new data"
     )
+
+
+def _lead(status: Status, trials: Sequence[TrialRecord]) -> list[str]:
+    """Return a line on whether the noise explains the lead of the best configuration; none where it is not known."""
+    if status.noise is None:
+        return []
+    sign = -1.0 if status.study.spec["direction"] == "maximize" else 1.0
+    scores = list(scores_by_configuration(trials).values())
+    if len(scores) < 2:
+        return []
+    first, second = sorted(scores, key=lambda each: sign * mean(each))[:2]
+    noise, difference = Noise.of(status.noise), abs(mean(first) - mean(second))
+    drowned = noise.smallest_difference(len(first), len(second))
+    where = "below" if difference <= drowned else "above"
+    return [
+        f"the best configuration leads by {difference:.2g} ({count(len(first), 'seed')} against {len(second)}): "
+        f"{where} the noise of up to {drowned:.2g}"
+    ]
 
 
 def _order_is_open(status: Status, trials: Sequence[TrialRecord]) -> list[str]:

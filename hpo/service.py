@@ -92,6 +92,12 @@ def is_untouched(settings: Settings, storage_url: str | None) -> bool:
 
 def unknown_study(name: str, names: Sequence[str]) -> UnknownStudyError:
     """Return the error for a study that is not there."""
+    return UnknownStudyError(
+        f"unknown study {name!r}: {nearest_names(name, names)}; `hpo status` lists all, `hpo run` makes one"
+    )
+
+
+def nearest_names(name: str, names: Sequence[str]) -> str:
+    """Return which of these names somebody may have meant, in words."""
     close = difflib.get_close_matches(name, names, n=3, cutoff=0.3) or names[:3]
-    known = f"the nearest are {', '.join(close)}" if close else "there are none yet"
-    return UnknownStudyError(f"unknown study {name!r}: {known}; `hpo status` lists all, `hpo run` makes one")
+    return f"the nearest are {', '.join(close)}" if close else "there are none yet"

@@ -3,6 +3,7 @@
 import json
 import time
 from collections.abc import Iterator, Sequence
+from statistics import mean
 from typing import Any
 
 from rich.console import Console, Group
@@ -11,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from hpo.monitor import Status
+from hpo.noise import SeedNoise
 from hpo.output import count
 from hpo.records import StudyState, TrialRecord, TrialState, WorkerRecord
 
@@ -119,10 +121,25 @@ def summary(status: Status) -> list[str]:
     ]
     if status.best is not None:
         lines.append(f"best {best_score(status)}: trial {status.best.number}, {trial_name(status.best)}")
+        lines[-1] += mean_over_seeds(status.best_scores)
+    if status.noise is not None:
+        lines.append(noise_line(status.noise))
     if study.state is StudyState.RUNNING:
         rate = "" if status.trials_per_hour is None else f", {status.trials_per_hour:g} trials an hour"
         lines.append(time_to_go(status) + rate)
     return lines
+
+
+def mean_over_seeds(scores: Sequence[float]) -> str:
+    """Return what a best score is worth: it is the luckiest of the seeds of its configuration."""
+    return f", mean {mean(scores):.4f} of {len(scores)} seeds" if len(scores) > 1 else ""
+
+
+def noise_line(noise: SeedNoise) -> str:
+    """Return the noise and what it rests on."""
+    rests_on = f"{count(noise.configurations, 'configuration')}, {count(noise.degrees_of_freedom, 'repeat')}"
+    left_out = f", {count(noise.duplicates, 'duplicate')} left out" if noise.duplicates else ""
+    return f"noise between seeds: {noise.standard_deviation:.2g} ({rests_on}{left_out})"
 
 
 def trial_name(trial: TrialRecord) -> str:

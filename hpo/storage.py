@@ -44,6 +44,7 @@ _CONNECT: dict[str, str | int] = {
 # The same for the server: the locks of a machine that vanished are free after a minute. Without effect on a socket.
 _SERVER_KEEPALIVES = "SET tcp_keepalives_idle = 30; SET tcp_keepalives_interval = 10; SET tcp_keepalives_count = 3"
 _REMEDY = "write postgresql://USER:PASSWORD@HOST:5432/DATABASE, or leave it out for the embedded Postgres"
+_OPTION = "HPO_STORAGE or --storage"
 _LOCK_NOT_AVAILABLE = "55P03"
 _SCHEMES = ("postgres", "postgresql", DRIVER)
 
@@ -108,8 +109,8 @@ def redact(message: str, url: URL) -> str:
     return message
 
 
-def _connect_arguments(url: URL) -> dict[str, str | int]:
-    # What the URL says itself goes before.
+def connect_arguments(url: URL) -> dict[str, str | int]:
+    """Return what every connection is opened with; what the URL says itself goes before."""
     return {name: value for name, value in _CONNECT.items() if name not in url.query}
 
 
@@ -118,7 +119,7 @@ def open_engine(url: URL) -> Engine:
 
     A connection that broke while it was idle is replaced unnoticed; connecting gives up after ten seconds.
     """
-    engine = create_engine(url, connect_args=_connect_arguments(url), **_POOL)
+    engine = create_engine(url, connect_args=connect_arguments(url), **_POOL)
     _watch_for_vanished_clients(engine)
     return engine
 
@@ -131,8 +132,12 @@ def _watch_for_vanished_clients(engine: Engine) -> None:
             cursor.execute(_SERVER_KEEPALIVES)
 
 
-def check_reachable(engine: Engine) -> None:
+def check_reachable(engine: Engine, option: str = _OPTION) -> None:
     """Connect once.
+
+    Args:
+        engine: of any Postgres.
+        option: where its URL was given, for the remedy.
 
     Raises:
         StorageError: no server answers, it refuses the user, the database is missing, or it can't serve now.
@@ -141,10 +146,10 @@ def check_reachable(engine: Engine) -> None:
         with engine.connect() as connection:
             connection.execute(text("SELECT 1"))
     except DBAPIError as error:
-        raise _unreachable(engine.url, str(error.orig)) from None
+        raise _unreachable(engine.url, str(error.orig), option) from None
 
 
-def _unreachable(url: URL, said: str) -> StorageError:
+def _unreachable(url: URL, said: str, option: str = _OPTION) -> StorageError:
     where, reason = masked(url), redact(" ".join(said.split()), url)
     if re.search(r'database ".*" does not exist', said):
         rule = f"the storage's database must exist, {url.database or url.username!r} in {where} does not"
@@ -154,7 +159,7 @@ def _unreachable(url: URL, said: str) -> StorageError:
         remedy = "GRANT CREATE ON SCHEMA public, or let the user own the database"
     elif re.search(r'authentication failed|no password supplied|role ".*" does not exist|pg_hba\.conf', said):
         rule = f"the storage must accept the user and password of {where}, and refused them ({reason})"
-        remedy = "correct them in HPO_STORAGE or --storage"
+        remedy = f"correct them in {option}"
     elif "FATAL" in said:
         rule = f"the storage must accept connections, {where} says: {reason}"
         remedy = "mend that on the server, or wait and try again"
@@ -256,9 +261,8 @@ def open_optuna_storage(url: URL) -> "RDBStorage":
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     logging.getLogger("alembic").setLevel(logging.WARNING)
     engine = open_engine(url)
-    # Optuna fills in templates in a URL: a brace is written twice.
-    address = url.render_as_string(hide_password=False).replace("{", "{{").replace("}", "}}")
-    options = {**_POOL, "connect_args": _connect_arguments(url)}
+    address = optuna_address(url)
+    options = {**_POOL, "connect_args": connect_arguments(url)}
     try:
         with engine.connect() as connection, advisory_lock(connection, OPTUNA_SCHEMA_LOCK):
             storage = optuna.storages.RDBStorage(address, engine_kwargs=options)
@@ -275,6 +279,11 @@ def open_optuna_storage(url: URL) -> "RDBStorage":
         ) from None
     finally:
         engine.dispose()
+
+
+def optuna_address(url: URL) -> str:
+    """Return the URL as Optuna takes it, with its password: it fills in templates, so that a brace is written twice."""
+    return url.render_as_string(hide_password=False).replace("{", "{{").replace("}", "}}")
 
 
 def create_optuna_schema(url: URL) -> None:

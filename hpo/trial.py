@@ -37,7 +37,21 @@ _TRACEBACK_LINES = 12
 
 # What the service itself stores with a trial, whatever the objective records.
 _RESERVED = frozenset(
-    {"design_id", "design", "group", "origin", "slot", "turn", "attempt", "seed", "worker", "cause", "message"}
+    {
+        "design_id",
+        "design",
+        "group",
+        "origin",
+        "slot",
+        "turn",
+        "attempt",
+        "seed",
+        "repeat_of",
+        "repeat_role",
+        "worker",
+        "cause",
+        "message",
+    }
     | {"seconds", "trial_seconds", "peak_memory_mb", "start_memory_mb", "fingerprint"}
     | {"retry_of", "retry_cause", "retried_as", "imported_from", "made_lighter", "memory_retries", "infeasible"}
 )
@@ -100,7 +114,7 @@ def execute(channel: Channel, claim: Claim, objective: str, home: Path, limits: 
     channel.listen(stop.heard, gone=lambda: os._exit(1))
     directory = artifacts_directory(home, claim.study, trial.number)
     directory.mkdir(parents=True, exist_ok=True)
-    _log_to(directory / "log.txt")
+    send_output_to(directory / "log.txt")
     be_killed_first()
 
     def send(value: float, step: int) -> bool:
@@ -246,7 +260,7 @@ def storable_text(text: str) -> str:
     return text.replace("\0", "\N{REPLACEMENT CHARACTER}").encode(errors="replace").decode()
 
 
-def _log_to(path: Path) -> None:
+def send_output_to(path: Path) -> None:
     """Send whatever the objective prints to a file: the terminal belongs to the progress display."""
     file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     for stream in (1, 2):

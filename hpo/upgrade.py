@@ -2,12 +2,13 @@
 
 import logging
 from dataclasses import dataclass
+from functools import cache
 
 from sqlalchemy import Engine, text
 
 from hpo import control_schema
 from hpo.errors import StorageError
-from hpo.storage import OPTUNA_SCHEMA_LOCK, Storage, advisory_lock, create_optuna_schema, masked
+from hpo.storage import OPTUNA_SCHEMA_LOCK, Storage, advisory_lock, create_optuna_schema, masked, optuna_address
 
 
 @dataclass(frozen=True)
@@ -51,19 +52,37 @@ def optuna_version(engine: Engine) -> str | None:
         return version
 
 
+@dataclass(frozen=True)
+class OptunaVersions:
+    """The versions of its tables that the installed Optuna knows."""
+
+    known: frozenset[str]
+    newest: str
+
+
+@cache
+def optuna_versions() -> OptunaVersions:
+    """Return the versions of Optuna's tables that can be read or brought up; asking for them takes half a second."""
+    import optuna
+
+    # They can be asked of a storage only: one in memory is touched by nobody.
+    storage = optuna.storages.RDBStorage("sqlite://")
+    try:
+        return OptunaVersions(frozenset(storage.get_all_versions()), storage.get_head_version())
+    finally:
+        storage.remove_session()
+        storage.engine.dispose()
+
+
 def check_optuna_known(version: str | None, where: str) -> None:
     """Raise StorageError where a version of Optuna's tables is newer than the Optuna that is installed."""
     import optuna
 
-    # Its versions can be asked of a storage only: one in memory is touched by nobody.
-    storage = optuna.storages.RDBStorage("sqlite://")
-    known, newest = storage.get_all_versions(), storage.get_head_version()
-    storage.remove_session()
-    storage.engine.dispose()
-    if version is not None and version not in known:
+    versions = optuna_versions()
+    if version is not None and version not in versions.known:
         raise StorageError(
-            f"Optuna's tables in {where} must be of version {newest} or older, not {version}: a newer Optuna than "
-            f"{optuna.__version__} made them, install that one, or name another storage"
+            f"Optuna's tables in {where} must be of version {versions.newest} or older, not {version}: a newer Optuna "
+            f"than {optuna.__version__} made them, install that one, or name another storage"
         )
 
 
@@ -73,9 +92,7 @@ def _upgrade_optuna(storage: Storage) -> None:
     # Optuna configures logging, and prints its steps, where nobody has.
     if not logging.getLogger().handlers:
         logging.getLogger().addHandler(logging.NullHandler())
-    # Optuna fills in templates in a URL: a brace is written twice.
-    address = storage.url.render_as_string(hide_password=False).replace("{", "{{").replace("}", "}}")
-    opened = optuna.storages.RDBStorage(address, skip_compatibility_check=True)
+    opened = optuna.storages.RDBStorage(optuna_address(storage.url), skip_compatibility_check=True)
     try:
         opened.upgrade()
     finally:

@@ -25,6 +25,7 @@ from hpo.memory_room import MemoryRoom, Reservation
 from hpo.presence import is_dead, this_worker
 from hpo.pulse import Pulse
 from hpo.records import Cause, OpenWork, Outcome, StudyState, TrialRecord, WorkerRecord
+from hpo.report_request import request_report
 from hpo.settings import Settings
 from hpo.stopping import Patience, StopSignals
 from hpo.storage import LockGivenUpError, Storage, database_away, open_storage
@@ -206,12 +207,21 @@ class Worker:
             if work.gives or deserted:
                 return claims.take(self._me.id)
             claims.publish()
+            self._publish_report(work.study)
         except KeyError:
             # Optuna's answer where a study is gone: whether it is, making the claims anew will say.
             del self._claims[work.study]
             if self._is_ready(work):
                 raise
         return None
+
+    def _publish_report(self, name: str) -> None:
+        """Put what was learnt into the dashboard when a study has ended; `hpo run` does so for its own workers."""
+        study = self._control.study(name)
+        if study is None or not study.ended or self._options.until_done:
+            return
+        if fault := request_report(self._options.fork_address, self._settings, self._options.storage_url, name):
+            _LOG.warning("the report of %s is not in the dashboard: %s", name, fault)
 
     def _is_deserter(self, holder: WorkerRecord) -> bool:
         """Return whether the holder of a trial does not work on it; this worker itself does not while it looks."""
@@ -260,6 +270,9 @@ class Worker:
         held = self._patiently(lambda: self._end(claims, trial, outcome))
         if held is False:
             _LOG.warning("%s was taken over while this worker was silent", name)
+        # What is left behind now goes after the next trial.
+        with suppress(*_DATABASE_AWAY):
+            claims.forget_surpassed()
         result = f"{outcome.score:.6g}" if outcome.score is not None else str(outcome.cause)
         _LOG.info("%s ended after %.1f s: %s", name, time.monotonic() - began, result)
         self._ended += outcome.cause is not Cause.INTERRUPTED
@@ -342,7 +355,11 @@ class Worker:
     def _is_done(self, name: str) -> bool:
         # A trial that another worker runs may fail and come back: stay until none is open.
         study, counts = self._control.study(name), self._control.counts(name)
-        return study is None or study.state is not StudyState.RUNNING or counts.running + counts.waiting == 0
+        if study is None or study.state is not StudyState.RUNNING:
+            return True
+        # Free slots were held back for repeats, and what they waited for has ended since this worker looked.
+        gives_again = counts.used < counts.cap and name in self._claims
+        return counts.running + counts.waiting == 0 and not gives_again
 
     def _patiently(self, action: Callable[[], _T], *, at_stake: bool = True) -> _T | None:
         """Call until it works while the database is away; None when it is still away and this worker has to go.

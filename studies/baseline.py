@@ -25,8 +25,13 @@ def validation_clusters(panel: Panel) -> NDArray[np.int64]:
     Series on one date share a cluster. Beyond a horizon of one row so do the decisions of two horizons: labels
     overlap for one horizon, and blocks of one would still share labels with the next block.
     """
+    return decision_clusters(panel, panel.splits.validation)
+
+
+def decision_clusters(panel: Panel, decisions: range) -> NDArray[np.int64]:
+    """Return the same of these decisions."""
     length = 1 if panel.horizon == 1 else 2 * panel.horizon
-    return np.repeat(np.asarray(panel.splits.validation, dtype=np.int64) // length, len(panel.series))
+    return np.repeat(np.asarray(decisions, dtype=np.int64) // length, len(panel.series))
 
 
 def baseline_name(panel: Panel) -> str:
@@ -41,10 +46,15 @@ def baseline_scores(panel: Panel) -> Scores:
     A window's history is not used, only the features that are known at its last row. Where a panel has no features, the
     labels that are known at the rows of the window take their place, for a constant would rank nothing.
     """
+    labels, probabilities = baseline_predictions(panel, panel.splits.validation)
+    return classification_scores(labels, probabilities, validation_clusters(panel))
+
+
+def baseline_predictions(panel: Panel, decisions: range) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Fit on train; return labels and probabilities of these decisions, decision by decision, series by series."""
     weights = _fit(_part(panel, panel.splits.train))
-    validation = _part(panel, panel.splits.validation)
-    probabilities = _sigmoid(validation.features @ weights)
-    return classification_scores(validation.labels, probabilities, validation_clusters(panel))
+    asked = _part(panel, decisions)
+    return asked.labels, _sigmoid(asked.features @ weights)
 
 
 def _part(panel: Panel, decisions: range) -> _Part:

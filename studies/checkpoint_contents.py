@@ -27,6 +27,8 @@ from studies.errors import CheckpointError
 CHECKPOINT_VERSION: Final = 2
 #: What a checkpoint's file is called.
 CHECKPOINT_NAME: Final = "training.ckpt"
+#: What the weights of a trial's best look are called: a checkpoint that no training goes on from.
+WEIGHTS_NAME: Final = "weights.ckpt"
 #: What must be equal for a training to go on from a checkpoint; the number and the attempt may differ, and so may what
 #: decides the search alone, such as the cap.
 DECISIVE: Final = ("version", "training", "data", "params", "seed", "libraries")

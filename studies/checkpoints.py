@@ -20,6 +20,7 @@ import neuralforecast
 import pytorch_lightning as lightning
 import torch
 from pytorch_lightning.plugins import CheckpointIO
+from torch import nn
 
 from studies.checkpoint_comparison import parts_that_forbid_continuing
 from studies.checkpoint_contents import CHECKPOINT_NAME, CHECKPOINT_VERSION, read_content
@@ -38,7 +39,7 @@ class CheckpointFile(CheckpointIO):
 
     def __init__(self, params: Mapping[str, Any], context: TrialContext) -> None:
         self.path = context.checkpoint_directory / CHECKPOINT_NAME
-        self._configuration = _configuration(params, context)
+        self._configuration = configuration_of(params, context)
         self._found: dict[str, Any] = {}
 
     def find(self) -> int:
@@ -80,19 +81,7 @@ class CheckpointFile(CheckpointIO):
             OSError: the disk is full, or the directory can't be written.
             RuntimeError: the same, as torch says it.
         """
-        directory = Path(path).parent
-        directory.mkdir(parents=True, exist_ok=True)
-        # The name is unique because a process that was given up for lost may still be writing.
-        with NamedTemporaryFile(dir=directory, suffix=".partial", delete=False) as file:
-            try:
-                torch.save({**checkpoint, "configuration": self._configuration}, file)
-                file.flush()
-                os.fsync(file.fileno())
-                Path(file.name).replace(path)
-            except BaseException:
-                Path(file.name).unlink(missing_ok=True)
-                raise
-        _synchronize(directory)
+        write_for_good({**checkpoint, "configuration": self._configuration}, Path(path))
 
     def remove_checkpoint(self, path: str | Path) -> None:
         """Remove the file."""
@@ -166,8 +155,7 @@ class Checkpoints(lightning.Callback):
     ) -> None:
         """Add the state of the random numbers that dropout draws from, and which weights are trained."""
         checkpoint["random"] = random_state(pl_module.device)
-        # The others are constants; a reader has no network to ask.
-        checkpoint["trained"] = [name for name, weight in pl_module.named_parameters() if weight.requires_grad]
+        checkpoint["trained"] = trained_names(pl_module)
 
     def on_load_checkpoint(
         self,
@@ -191,7 +179,12 @@ class Checkpoints(lightning.Callback):
         return False
 
 
-def _configuration(params: Mapping[str, Any], context: TrialContext) -> dict[str, Any]:
+def trained_names(module: nn.Module) -> list[str]:
+    """Return the weights that the optimizer changes; the others are constants, and a reader has no network to ask."""
+    return [name for name, weight in module.named_parameters() if weight.requires_grad]
+
+
+def configuration_of(params: Mapping[str, Any], context: TrialContext) -> dict[str, Any]:
     """Return what the checkpoint belongs to, as JSON types."""
     configuration = {
         "version": CHECKPOINT_VERSION,
@@ -211,6 +204,27 @@ def _configuration(params: Mapping[str, Any], context: TrialContext) -> dict[str
     }
     plain: dict[str, Any] = json.loads(json.dumps(configuration))
     return plain
+
+
+def write_for_good(content: Mapping[str, Any], path: Path) -> None:
+    """Write what `read_content` reads: after a power cut there is the old file or the new one, whole.
+
+    Raises:
+        OSError: the disk is full, or the directory can't be written.
+        RuntimeError: the same, as torch says it.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # The name is unique because a process that was given up for lost may still be writing.
+    with NamedTemporaryFile(dir=path.parent, suffix=".partial", delete=False) as file:
+        try:
+            torch.save(dict(content), file)
+            file.flush()
+            os.fsync(file.fileno())
+            Path(file.name).replace(path)
+        except BaseException:
+            Path(file.name).unlink(missing_ok=True)
+            raise
+    _synchronize(path.parent)
 
 
 def _synchronize(directory: Path) -> None:

@@ -20,6 +20,7 @@ from budgets import (
     generate_forced_configs,
 )
 from studies.batches import batch_plan, batch_values, lighter
+from studies.checkpoint_contents import WEIGHTS_NAME
 from studies.families import FAMILIES
 from studies.sections import SupplementarySpec
 from studies.spaces import Params, phase1_space, phase2_params, phase2_space
@@ -77,6 +78,7 @@ class Declaration:
         preload: modules that the fork server imports once, so that a trial starts without importing them.
         lighter: what changes in a trial's values so that it takes less memory and gives the same result, or None
             where nothing can be made smaller.
+        kept_of_best: the file in a trial's directory that stays for the best trials alone, `keep_weights` of them.
     """
 
     score_name: str
@@ -88,6 +90,7 @@ class Declaration:
     readiness: str
     preload: tuple[str, ...]
     lighter: Callable[[Mapping[str, Any]], dict[str, int] | None]
+    kept_of_best: str = ""
 
 
 def declare(spec: Spec) -> Declaration:
@@ -103,6 +106,7 @@ def declare(spec: Spec) -> Declaration:
         readiness=f"studies.preparation:check_{kind}",
         preload=("studies.training",) if spec.uses_prices else ("studies.objective",),
         lighter=partial(lighter, spec.training),
+        kept_of_best=WEIGHTS_NAME if spec.uses_prices else "",
     )
 
 

@@ -11,5 +11,9 @@ class DataError(InputError):
     """Prices, features, labels or splits are not what the study needs."""
 
 
+class EnsembleError(InputError):
+    """An ensemble can't be read, or doesn't fit the prices that it is to predict."""
+
+
 class CheckpointError(InputError):
     """A checkpoint can't be read, or doesn't fit where it is to go."""

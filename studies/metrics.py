@@ -129,6 +129,27 @@ def clustered_auc_interval(
     return _interval(positive, values, _cluster_ids(clusters, values.size), confidence)
 
 
+def area_influence(labels: ArrayLike, scores: ArrayLike, clusters: ArrayLike) -> Floats:
+    """Return how far each cluster moves the area, (clusters,), in the order of their sorted keys; they sum to 0.
+
+    The sum of their squares, times C / (C - 1) for C clusters, is the variance that `clustered_auc_interval` rests on,
+    but for that factor, which is counted by class there. Of scores of several models on the same observations the sum
+    of products is their covariance, so that areas can be averaged and compared.
+
+    Args:
+        labels: (n,) zeros and ones, or booleans.
+        scores: (n,) any numbers where higher means more likely positive.
+        clusters: (n,) keys as in `clustered_auc_interval`.
+
+    Raises:
+        ValueError: as `clustered_auc_interval`.
+    """
+    positive, values = _checked(labels, scores)
+    ids, ranks = _cluster_ids(clusters, values.size), _midranks(values)
+    deviation = _placements(positive, values, ranks) - _area(positive, ranks)
+    return _cluster_sums(deviation, positive, ids)[0] + _cluster_sums(deviation, ~positive, ids)[0]
+
+
 def classification_scores(labels: ArrayLike, probabilities: ArrayLike, clusters: ArrayLike) -> Scores:
     """Return every figure that is stored with a trial; the area's interval is the clustered one at 95 %.
 

@@ -9,7 +9,7 @@ from budgets import STYLES, Architecture
 from studies.baseline import baseline_name, baseline_scores
 from studies.data.examples import load_example
 from studies.data.panel import Panel, build_panel, load_panel, panel_fingerprint, save_panel
-from studies.data.prices import load_prices
+from studies.data.prices import PriceTable, load_prices
 from studies.declaration import Derived, Prepared, architecture_values, cache_directory
 from studies.errors import DataError
 from studies.families import FAMILIES, WindowShape
@@ -135,20 +135,30 @@ def _panel_directory(home: Path, fingerprint: str) -> Path:
     return cache_directory(home) / "panels" / fingerprint[:32]
 
 
+def load_table(spec: Spec) -> PriceTable:
+    """Return the study's prices.
+
+    Raises:
+        DataError: they are not there, or can't be used.
+    """
+    return load_example(spec.data.example) if spec.data.example else load_prices(Path(str(spec.data.path)))
+
+
 def _ensure_panel(spec: Spec, home: Path | None, *, keep: bool = True) -> tuple[str, Panel]:
-    table = load_example(spec.data.example) if spec.data.example else load_prices(Path(str(spec.data.path)))
-    fingerprint = panel_fingerprint(table, **_panel_options(spec))
+    table = load_table(spec)
+    fingerprint = panel_fingerprint(table, **panel_options(spec))
     if home is None:
-        return fingerprint, build_panel(table, **_panel_options(spec))
+        return fingerprint, build_panel(table, **panel_options(spec))
     directory = _panel_directory(home, fingerprint)
     if not directory.is_dir():
         if not keep:
-            return fingerprint, build_panel(table, **_panel_options(spec))
-        save_panel(build_panel(table, **_panel_options(spec)), directory)
+            return fingerprint, build_panel(table, **panel_options(spec))
+        save_panel(build_panel(table, **panel_options(spec)), directory)
     return fingerprint, load_panel(directory)
 
 
-def _panel_options(spec: Spec) -> dict[str, Any]:
+def panel_options(spec: Spec) -> dict[str, Any]:
+    """Return how the study's panel is built of its prices."""
     return {
         "tier": spec.data.tier,
         "horizon": spec.target.horizon,

@@ -48,7 +48,7 @@ LARGEST_CAP: Final = 1_000_000
 """Of trials: far more than anybody runs, and within the integers of a database."""
 
 # What may change while a study runs: it decides how trials run or when to alert, and no result.
-_HOW_IT_RUNS = frozenset({"alerts", "mode"})
+_HOW_IT_RUNS = frozenset({"alerts", "keep_weights", "mode"})
 
 
 def _canonical_budget(value: object) -> object:
@@ -88,6 +88,13 @@ class Spec(Section):
     seed: int = Field(
         1, ge=0, le=2_000_000_000, description="seed of training and sampler; equal seeds give equal trials"
     )
+    seeds: int = Field(
+        1,
+        ge=1,
+        le=1000,
+        description="with how many seeds the best configuration and the cheapest forced one are trained in all, within "
+        "the cap, so that the noise is known; 1: no repeats",
+    )
     max_attempts: int = Field(3, ge=1, description="how often a trial is begun before its slot is given up")
     direction: Direction = "maximize"
     metric: str | None = Field(
@@ -97,6 +104,12 @@ class Spec(Section):
     mode: Mode = Field(
         "fast",
         description="safe: one worker, no data workers, deterministic operations, anomaly checks; never another result",
+    )
+    keep_weights: int = Field(
+        10,
+        ge=0,
+        le=LARGEST_CAP,
+        description="of how many of the best trials each machine keeps the weights, for an ensemble; 0: of none",
     )
     phase2: Phase2Spec = Phase2Spec()
     alerts: AlertSpec = AlertSpec()
@@ -134,19 +147,30 @@ class Spec(Section):
 
     @model_validator(mode="after")
     def _cap_holds_the_corners(self) -> Self:
-        corners = 0 if self.supplementary is None else len(generate_corners(self.supplementary.centre, self.ranges))
-        if self.trials < corners:
+        corners = self._designs
+        if self.supplementary is not None and self.trials < corners:
             raise ValueError(f"trials={self.trials} is below the {corners} corners: raise trials to at least {corners}")
         return self
 
     @model_validator(mode="after")
     def _cap_holds_the_forced(self) -> Self:
-        forced = len(generate_forced_configs(self.budgets)) if self.forced_extremes and not self.supplementary else 0
+        forced = self._designs
         if self.trials < forced:
             raise ValueError(
                 f"trials={self.trials} is below the {forced} forced configurations of {', '.join(self.budgets)}: "
                 f"raise trials to at least {forced}, search fewer budgets, or set forced_extremes to false "
                 "(--no-forced-extremes)"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _cap_holds_the_repeats(self) -> Self:
+        first = max(1, self._designs)
+        if self.trials < first + self.repeats:
+            what = f"{self._designs} forced configurations" if self._designs else "1 configuration"
+            raise ValueError(
+                f"trials={self.trials} is below {what} and {self.repeats} repeats for seeds={self.seeds}: raise trials "
+                f"to at least {first + self.repeats}, or lower seeds"
             )
         return self
 
@@ -185,6 +209,17 @@ class Spec(Section):
         return self
 
     @property
+    def repeats(self) -> int:
+        """Slots of the cap that go to other seeds: of the best configuration, and in Phase 1 of a forced one."""
+        return (self.seeds - 1) * (1 if self.supplementary or not self._designs else 2)
+
+    @property
+    def _designs(self) -> int:
+        if self.supplementary is not None:
+            return len(generate_corners(self.supplementary.centre, self.ranges))
+        return len(generate_forced_configs(self.budgets)) if self.forced_extremes else 0
+
+    @property
     def score_metric(self) -> str:
         """What the score is, in the words of `budgets.METRIC_KINDS`."""
         return self.metric or ("auc" if self.uses_prices else "score")
@@ -201,7 +236,7 @@ class Spec(Section):
 
     @cached_property
     def fingerprint(self) -> str:
-        """SHA-256 of what is searched, defaults included: of all but the mode and the thresholds of alerts."""
+        """SHA-256 of what is searched, defaults included: of all but what may change while it runs."""
         searched = self.model_dump(mode="json", exclude=set(_HOW_IT_RUNS))
         return hashlib.sha256(json.dumps(searched, sort_keys=True).encode()).hexdigest()
 

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from budgets import Architecture, BatchPlan
 from studies.batches import batch_plan, batch_values
+from studies.best_weights import BestWeights
 from studies.checkpoints import CheckpointFile, Checkpoints
 from studies.data.panel import Panel, cut_before_test
 from studies.dropout import StepRandomness, use_whole_batch_dropout
@@ -55,7 +56,8 @@ def score(params: Mapping[str, Any], context: TrialContext) -> float:
     windows, plan = Windows(panel), batch_plan(params, training)
     precision = resolve_precision(training.precision)
     model = _classifier(params, context, panel, plan)
-    watch, saved = ValidationWatch(windows, training, plan, context), CheckpointFile(params, context)
+    best_weights, saved = BestWeights(params, context), CheckpointFile(params, context)
+    watch = ValidationWatch(windows, training, plan, context, best_weights)
     done = saved.find()
     # The watch comes first: a checkpoint holds the look of its own step.
     callbacks = [watch, Checkpoints(saved, context), SigtermAsBefore()]
@@ -88,6 +90,7 @@ def score(params: Mapping[str, Any], context: TrialContext) -> float:
     except OSError as error:
         # A full disk costs the ensemble a member, not the search a score.
         _LOG.warning("the validation predictions could not be saved: %s", error)
+    best_weights.move_to_artifacts(watch.best_step)
     return watch.best.auc
 
 

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from budgets import BatchPlan
 from studies.baseline import validation_clusters
+from studies.best_weights import BestWeights
 from studies.metrics import Scores, area_under_curve, classification_scores
 from studies.objective import DivergedError, TrialContext
 from studies.sections import TrainingSpec
@@ -20,15 +21,22 @@ from studies.windows import Windows
 _MOST_WINDOWS, _LEAST_WINDOWS = 128, 64
 
 
+def windows_at_once(plan: BatchPlan) -> int:
+    """Return the windows of a forward pass that keeps nothing for a backward pass."""
+    # A trial that trains in parts, for want of memory, has none for more windows here. One that does not has room for a
+    # few more.
+    least = _LEAST_WINDOWS if plan.accumulation == 1 else 1
+    return min(_MOST_WINDOWS, max(least, plan.micro))
+
+
 class ValidationWatch(lightning.Callback):
     """Looks at the validation part as training goes on, keeps the best look, and ends training in time."""
 
-    def __init__(self, windows: Windows, training: TrainingSpec, plan: BatchPlan, context: TrialContext) -> None:
-        self._windows, self._training, self._context = windows, training, context
-        # A trial that trains in parts, for want of memory, has none for more windows here. Nothing is kept for a
-        # backward pass, so that one that does not has room for a few more.
-        least = _LEAST_WINDOWS if plan.accumulation == 1 else 1
-        self._at_once = min(_MOST_WINDOWS, max(least, plan.micro))
+    def __init__(
+        self, windows: Windows, training: TrainingSpec, plan: BatchPlan, context: TrialContext, weights: BestWeights
+    ) -> None:
+        self._windows, self._training, self._context, self._weights = windows, training, context, weights
+        self._at_once = windows_at_once(plan)
         self._decisions = np.asarray(windows.panel.splits.validation, dtype=np.int64)
         self._looks: list[tuple[int, float]] = []
         self._best_probabilities: NDArray[np.float64] = np.empty(0)
@@ -101,6 +109,7 @@ class ValidationWatch(lightning.Callback):
         auc = area_under_curve(labels, probabilities)
         if not self._looks or auc > max(value for _, value in self._looks):
             self._labels, self._best_probabilities = labels, probabilities
+            self._weights.keep(model, step)
         self._looks.append((step, auc))
         self._context.report(auc, step)
 

@@ -16,6 +16,20 @@ from hpo import embedded, postgres
 @pytest.fixture
 def home() -> Iterator[Path]:
     """A home folder, short enough for a socket; after the test nothing may run in it."""
+    with short_home() as folder:
+        yield folder
+
+
+@pytest.fixture(scope="module")
+def module_home() -> Iterator[Path]:
+    """A home folder for all tests of a module."""
+    with short_home() as folder:
+        yield folder
+
+
+@contextmanager
+def short_home() -> Iterator[Path]:
+    """A home folder in which nothing may run afterwards."""
     folder = Path(tempfile.mkdtemp(prefix="hpo-", dir="/tmp"))
     yield folder
     embedded.release(folder)

@@ -6,7 +6,7 @@ same way; what this service knows beyond that stands in the trials' user attribu
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
 from typing import Any, Final
@@ -16,6 +16,7 @@ from optuna.trial import FrozenTrial
 from optuna.trial import TrialState as OptunaState
 
 from hpo.records import StudyRecord
+from hpo.report.sizes import chosen_size, size_in
 
 _STATES: Final = {
     OptunaState.COMPLETE: "complete",
@@ -24,6 +25,8 @@ _STATES: Final = {
     OptunaState.RUNNING: "running",
     OptunaState.WAITING: "waiting",
 }
+# What people call a seed that they search, or write down: it is no part of a configuration.
+_SEED_NAMES: Final = ("seed", "random_seed", "random_state")
 
 
 class Kind(StrEnum):
@@ -49,11 +52,12 @@ class Trial:
         number: Optuna's.
         state: `complete`, `pruned`, `failed`, `running` or `waiting`; `replaced` where another one has its slot.
         score: finite, in the study's direction; None unless complete. A complete trial of another tool may have
-            reported NaN: it has none, and counts as failed.
+            reported infinity or NaN: it has none, and counts as failed.
         size: parameters, exact where they are known; None where nothing says.
         curve: step and intermediate score, by step.
         params: as they were searched.
         attributes: Optuna's user attributes of the trial.
+        no_score: what a complete trial reported in place of a finite score.
     """
 
     study: str
@@ -67,6 +71,7 @@ class Trial:
     curve: tuple[tuple[int, float], ...] = ()
     began: datetime | None = None
     ended: datetime | None = None
+    no_score: float | None = None
 
     def value(self, name: str) -> Any:  # noqa: ANN401  any JSON value
         """Return a parameter, or else a user attribute of that name; None where there is neither."""
@@ -80,8 +85,8 @@ class Trial:
 
     @property
     def configuration(self) -> tuple[tuple[str, Any], ...]:
-        """Equal for equal parameters."""
-        return tuple(sorted(self.params.items()))
+        """Equal for equal parameters, a seed among them aside; hashable."""
+        return tuple((name, _hashable(self.params[name])) for name in sorted(self.params) if name not in _SEED_NAMES)
 
     @property
     def seconds(self) -> float | None:
@@ -99,9 +104,9 @@ class Trial:
 
     @property
     def seed(self) -> int | None:
-        """The seed of the training, where it is known."""
-        found = self.attributes.get("seed")
-        return found if isinstance(found, int) else None
+        """The seed of the training, where it is known: an attribute, or a parameter of a study that searches seeds."""
+        found = next((value for name in _SEED_NAMES if (value := self.value(name)) is not None), None)
+        return found if isinstance(found, int) and not isinstance(found, bool) else None
 
     @property
     def label(self) -> str:
@@ -156,7 +161,8 @@ class Evidence:
     def ranked(self, trials: Iterable[Trial] | None = None) -> list[Trial]:
         """Return these trials, or all, the best first; those without a score are left out."""
         sign = -1.0 if self.maximizes else 1.0
-        scored = [(sign * trial.score, trial) for trial in (trials or self.all_trials) if trial.score is not None]
+        chosen = self.all_trials if trials is None else trials
+        scored = [(sign * trial.score, trial) for trial in chosen if trial.score is not None]
         return [trial for _, trial in sorted(scored, key=lambda pair: pair[0])]
 
 
@@ -173,12 +179,14 @@ def evidence_of(
         record: of the service, where it has made the study.
         supplements: of Phase 2.
         size_name: the parameter or user attribute that is the size; default: the exact parameters of the service's own
-            studies, or their estimate.
+            studies, or their estimate. Its values are numbers, or budgets such as 2M; a trial without one has no size.
+
+    Raises:
+        InputError: no trial has a value of that name, or none of its values is a size.
     """
-    frozen = [trial for trial in study.get_trials(deepcopy=False) if trial.user_attrs.get("origin") != "imported"]
+    frozen = [trial for trial in study.get_trials(deepcopy=False) if not _is_history(trial)]
     supplementary = record is not None and record.phase == 2
-    names = (size_name,) if size_name else ("exact_params", "estimated_params")
-    size = next((name for name in names if any(_has(trial, name) for trial in frozen)), "")
+    size = chosen_size(size_name, [{**trial.user_attrs, **trial.params} for trial in frozen], study.study_name)
     trials = tuple(_trial(study.study_name, each, size, supplementary=supplementary) for each in frozen)
     return Evidence(
         name=study.study_name,
@@ -192,8 +200,16 @@ def evidence_of(
     )
 
 
-def _has(trial: FrozenTrial, name: str) -> bool:
-    return name in trial.params or name in trial.user_attrs
+def _is_history(frozen: FrozenTrial) -> bool:
+    """Whether it is a trial of Phase 1 that is shown to the sampler of Phase 2."""
+    return frozen.user_attrs.get("origin") == "imported" and "imported_from" in frozen.user_attrs
+
+
+def _hashable(value: Any) -> Any:  # noqa: ANN401  any choice of a parameter
+    """Return a value that can be a key: the choices of other tools may be lists."""
+    if isinstance(value, Mapping):
+        return tuple((key, _hashable(value[key])) for key in sorted(value, key=str))
+    return tuple(map(_hashable, value)) if isinstance(value, list | tuple) else value
 
 
 def _trial(study: str, frozen: FrozenTrial, size_name: str, *, supplementary: bool) -> Trial:
@@ -211,16 +227,17 @@ def _trial(study: str, frozen: FrozenTrial, size_name: str, *, supplementary: bo
         score=score,
         params=frozen.params,
         attributes=frozen.user_attrs,
+        no_score=frozen.value if frozen.state is OptunaState.COMPLETE and score is None else None,
         curve=tuple(sorted(frozen.intermediate_values.items())),
         began=frozen.datetime_start,
         ended=frozen.datetime_complete,
     )
-    size = trial.number_of(size_name) if size_name else None
-    return trial if size is None else Trial(**{**trial.__dict__, "size": size})
+    return replace(trial, size=size_in(trial.value(size_name))) if size_name else trial
 
 
 def _kind(frozen: FrozenTrial, *, supplementary: bool) -> Kind:
     origin = frozen.user_attrs.get("origin")
-    if supplementary and origin in {Kind.FORCED, Kind.SAMPLED}:
-        return Kind.SUPPLEMENTARY
-    return Kind(origin) if origin in set(Kind) else Kind.UNKNOWN
+    if origin not in tuple(Kind):
+        # Optuna notes what a person has put into its queue; of all others, who chose them is in no record.
+        return Kind.ENQUEUED if "fixed_params" in frozen.system_attrs else Kind.UNKNOWN
+    return Kind.SUPPLEMENTARY if supplementary and origin in {Kind.FORCED, Kind.SAMPLED} else Kind(origin)

@@ -16,7 +16,8 @@ SELECT name FROM hpo.study ORDER BY created_at, name
 SELECT name FROM hpo.study WHERE parent = :parent ORDER BY created_at, name
 
 -- name: set_how_it_runs
--- The mode and the thresholds of alerts are no part of what is searched, and may change while it runs. Phase 2 follows.
+-- Mode, thresholds of alerts and kept weights are no part of what is searched: they may change while it runs. Phase 2
+-- follows.
 UPDATE hpo.study SET spec = spec || CAST(:options AS jsonb)
 WHERE (name = :name OR parent = :name) AND NOT spec @> CAST(:options AS jsonb)
 
@@ -212,6 +213,26 @@ SELECT number, slot, turn, attempt, origin, params, seed, state, design_id, work
        EXTRACT(EPOCH FROM ended_at - started_at)::float AS seconds
 FROM hpo.trial WHERE study = :study AND state = 'complete' ORDER BY score, number LIMIT 1
 
+-- name: repeated_scores
+-- Of configurations with two scores or more: other seeds, for the noise. Sorted by a hash, 10,000 trials take a quarter
+-- of the time that they take by their parameters; a collision is told apart by whoever groups them.
+WITH scored AS (
+    SELECT number, params, seed, score, count(*) OVER (PARTITION BY jsonb_hash_extended(params, 0)) AS times
+    FROM hpo.trial WHERE study = :study AND state = 'complete'
+)
+SELECT params, seed, score FROM scored WHERE times > 1 ORDER BY number
+
+-- name: worth_keeping_maximize
+-- The best complete trials, and those that run: how good they are is not known yet.
+SELECT number FROM hpo.trial WHERE study = :study AND state = 'running'
+UNION ALL
+(SELECT number FROM hpo.trial WHERE study = :study AND state = 'complete' ORDER BY score DESC, number LIMIT :most)
+
+-- name: worth_keeping_minimize
+SELECT number FROM hpo.trial WHERE study = :study AND state = 'running'
+UNION ALL
+(SELECT number FROM hpo.trial WHERE study = :study AND state = 'complete' ORDER BY score, number LIMIT :most)
+
 -- name: repeated_failures
 -- How often trials ended badly for one and the same reason: by the last line of what they said, numbers in it aside,
 -- where they failed; by the cause alone elsewhere, for what those say names a worker, a size or a step. A configuration
@@ -245,3 +266,28 @@ WHERE study = :study AND state = 'complete' AND attributes ? 'batch_metric' AND 
 -- name: open_designs
 SELECT attributes ->> 'design' AS design FROM hpo.trial
 WHERE study = :study AND origin = 'forced' AND state IN ('waiting', 'running') ORDER BY slot
+
+-- name: begin_test_reading
+-- Whoever comes second changes nothing: what is read, and since when, stays.
+INSERT INTO hpo.test_reading (study, fingerprint, plan) VALUES (:study, :version, CAST(:plan AS jsonb))
+ON CONFLICT DO NOTHING
+
+-- name: end_test_reading
+UPDATE hpo.test_reading SET result = CAST(:result AS jsonb)
+WHERE study = :study AND fingerprint = :version AND result IS NULL
+RETURNING study
+
+-- name: test_reading
+SELECT study, fingerprint AS version, read_at, plan, result
+FROM hpo.test_reading WHERE study = :study AND fingerprint = :version
+
+-- name: test_readings_before
+-- Of the same prices, by whatever study: its test part is the same dates, or most of them.
+SELECT r.study, r.read_at
+FROM hpo.test_reading r JOIN hpo.study s ON s.name = r.study JOIN hpo.study own ON own.name = :study
+WHERE (r.study = own.name OR s.spec -> 'data' @> jsonb_build_object('path', own.spec #> '{data,path}',
+                                                                    'example', own.spec #> '{data,example}'))
+  AND NOT (r.study = own.name AND r.fingerprint = :version)
+  AND r.read_at < COALESCE((SELECT read_at FROM hpo.test_reading WHERE study = :study AND fingerprint = :version),
+                           clock_timestamp())
+ORDER BY r.read_at

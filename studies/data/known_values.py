@@ -8,7 +8,7 @@ import numpy.typing as npt
 
 from studies.data.audit import audit_causality
 from studies.data.indicators import MAXIMUM_WARM_UP, TIERS, compute_indicators
-from studies.data.labels import close_labels, store_when_known, touch_labels
+from studies.data.labels import rise_labels, store_when_known
 from studies.data.prices import LABEL_COLUMN, PriceTable
 from studies.errors import DataError
 
@@ -100,11 +100,35 @@ def compute_known(table: PriceTable, dates: Dates, tier: str, horizon: int, thre
         if not features:
             audit_causality(compute, prices, (len(dates) // 2, len(dates) * 3 // 4))
         high, close = prices["high"].to_numpy(dtype=np.float64), prices["close"].to_numpy(dtype=np.float64)
-        touches = kind == "touch"
-        label = touch_labels(high, close, horizon, threshold) if touches else close_labels(close, horizon, threshold)
+        label = rise_labels(high, close, horizon, threshold, kind)
         features.append(store_when_known(compute(prices).to_numpy(), horizon))
         labels.append(store_when_known(label, horizon))
     return KnownValues(TIERS[tier], np.stack(features, axis=1), np.stack(labels, axis=1))
+
+
+@dataclass(frozen=True, eq=False)
+class TrainScaler:
+    """What standardizes features: their mean and standard deviation in train, float64 [N, F] each."""
+
+    mean: npt.NDArray[np.float64]
+    deviation: npt.NDArray[np.float64]
+
+    @classmethod
+    def of(cls, train: npt.NDArray[np.float64]) -> "TrainScaler":
+        """Fit on the features of the train rows [T, N, F]."""
+        return cls(train.mean(axis=0), train.std(axis=0))
+
+    @property
+    def constant(self) -> npt.NDArray[np.bool_]:
+        """Which features of which series don't vary in train [N, F]: they become 0 everywhere."""
+        flat: npt.NDArray[np.bool_] = self.deviation <= 1e-12 * np.maximum(np.abs(self.mean), 1e-12)
+        return flat
+
+    def scale(self, features: npt.NDArray[np.float64]) -> npt.NDArray[np.float32]:
+        """Standardize [T, N, F], and clip to ±`CLIP`."""
+        constant = self.constant
+        scaled = np.where(constant, 0.0, (features - self.mean) / np.where(constant, 1.0, self.deviation))
+        return np.clip(scaled, -CLIP, CLIP).astype(np.float32)
 
 
 def scale_by_train(
@@ -115,13 +139,11 @@ def scale_by_train(
     Returns:
         float32 [T, N, F], and a notice for the features that don't vary in train: they become 0 everywhere.
     """
-    train = known.features[:train_rows]
-    mean, deviation = train.mean(axis=0), train.std(axis=0)
-    constant = deviation <= 1e-12 * np.maximum(np.abs(mean), 1e-12)
-    scaled = np.where(constant, 0.0, (known.features - mean) / np.where(constant, 1.0, deviation))
+    scaler = TrainScaler.of(known.features[:train_rows])
+    constant = scaler.constant
     notices = tuple(
         f"{table.origin}: set to 0 for series {table.series[row]}, since constant in train: "
         + ", ".join(np.array(known.names)[constant[row]])
         for row in np.flatnonzero(constant.any(axis=1))
     )
-    return np.clip(scaled, -CLIP, CLIP).astype(np.float32), notices
+    return scaler.scale(known.features), notices

@@ -42,6 +42,13 @@ def close_labels(close: Values, horizon: int, threshold: float) -> Values:
     return labels
 
 
+def rise_labels(high: Values, close: Values, horizon: int, threshold: float, kind: str) -> Values:
+    """The labels [T] of one kind: touch or close."""
+    if kind == "touch":
+        return touch_labels(high, close, horizon, threshold)
+    return close_labels(close, horizon, threshold)
+
+
 def store_when_known(values: Values, horizon: int) -> Values:
     """Move each row H rows down, to the time at which the label of its decision is known.
 

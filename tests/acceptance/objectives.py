@@ -1,5 +1,6 @@
 """Objectives that the acceptance tests search: quick, and badly behaved where a test wants that."""
 
+import json
 import math
 import os
 import signal
@@ -76,3 +77,31 @@ def hungry(params: Mapping[str, Any], context: Any) -> float:
         time.sleep(0.02)
     context.record(windows_at_once=len(taken))
     return score_of(params)
+
+
+def lawful(params: Mapping[str, Any], context: Any) -> float:
+    """A law of size, a learning rate and a dropout that matter, and noise between seeds."""
+    loss = 0.15 + 6.0 * params["estimated_params"] ** -0.3
+    loss += 0.02 * abs(math.log10(params["learning_rate"]) + 3.5) + 0.05 * (params["dropout"] < 0.2)
+    drawn = np.random.default_rng([context.seed, *json.dumps(dict(params), sort_keys=True).encode()])
+    score = 1.0 - loss + float(drawn.normal(0, 0.004))
+    for step in range(1, 4):
+        context.report(score - 0.1 / step, step)
+    context.record(flops=params["estimated_params"] * 6_000)
+    return score
+
+
+def luck(params: Mapping[str, Any], context: Any) -> float:
+    """Nothing but noise."""
+    return float(np.random.default_rng([context.seed, context.number]).normal(0.7, 0.01))
+
+
+def undefined(params: Mapping[str, Any], context: Any) -> float:
+    """Never a number."""
+    return math.nan
+
+
+def noisy(params: Mapping[str, Any], context: Any) -> float:
+    """The less dropout the better, and luck: normal by seed and configuration, with a standard deviation of 0.01."""
+    luck = np.random.default_rng([context.seed, round(params["dropout"] * 1e6), params["d_model"]])
+    return 0.7 - 0.2 * params["dropout"] + 0.01 * float(luck.standard_normal())

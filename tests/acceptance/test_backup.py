@@ -9,15 +9,14 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
-from io import StringIO
+from contextlib import contextmanager
 from pathlib import Path
 
 import alembic.command
 import optuna
 import psutil
 import pytest
-from command import Command, Ended
+from command import Command, Ended, Here
 from optuna.trial import FrozenTrial
 from optuna.trial import TrialState as OptunaState
 from servers import PASSWORD, TcpPostgres, eventually, processes_of
@@ -25,7 +24,6 @@ from sqlalchemy import text
 
 from hpo import embedded, postgres
 from hpo.backup_contents import RESTORE_LOCK
-from hpo.cli import execute
 from hpo.control import Control
 from hpo.control_schema import NEWEST_VERSION, _alembic_config
 from hpo.presence import this_worker
@@ -53,19 +51,6 @@ def pair(request: pytest.FixtureRequest, hpo: Command) -> Iterator[tuple[Command
     yield hpo, Command(other, hpo.directory)
     embedded.release(other)
     assert eventually(lambda: not processes_of(other))
-
-
-class Here(Command):
-    """The same command in this process, for the many that are refused: a second less for each."""
-
-    def run(self, *arguments: str, seconds: float = 300) -> Ended:  # noqa: ARG002
-        out, err = StringIO(), StringIO()
-        with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
-            for name, value in self.environment().items():
-                patch.setenv(name, value)
-            patch.chdir(self.directory)
-            code = execute(arguments)
-        return Ended(code, out.getvalue(), err.getvalue())
 
 
 @pytest.fixture(scope="session")
@@ -182,6 +167,21 @@ def test_what_was_under_way_is_told_and_reaped_though_clocks_differ(server: Here
             "1 trial was under way in the backup: `hpo reap`, or the next worker, begins again with them",
         ]
         assert new.json("reap") == {"reaped": 1}
+
+
+def test_the_record_of_when_a_test_part_was_read_and_of_what_moves_along(server: Here, new: Here) -> None:
+    plan = "jsonb_build_object('seeds', jsonb_build_array(7, 8))"
+    for version, result in (("v1", "jsonb_build_object('noise', 0.1)"), ("v2", "NULL")):
+        query(
+            server,
+            "INSERT INTO hpo.test_reading (study, fingerprint, read_at, plan, result) "
+            f"VALUES ('moved', '{version}', clock_timestamp() - interval '90 days', {plan}, {result})",
+        )
+    server.json("db", "backup", "studies.dump")
+    new.json("db", "restore", "studies.dump")
+    kept = "SELECT study, fingerprint, read_at, plan, result FROM hpo.test_reading ORDER BY fingerprint"
+    assert len(query(server, kept)) == 2
+    assert query(new, kept) == query(server, kept)
 
 
 def test_a_backup_is_refused_where_it_would_do_harm(server: Here, new: Here) -> None:

@@ -72,7 +72,7 @@ def test_sigterm_to_every_process_of_a_service_saves_the_trial_all_the_same(hpo:
     assert worker.returncode == 0, err
     (first, _) = optuna_trials(hpo, "all")
     assert (first.user_attrs["cause"], first.user_attrs["steps_trained"] >= 10) == ("interrupted", True)
-    (path,) = (hpo.home / "checkpoints").rglob("*.ckpt")
+    (path,) = (hpo.home / "checkpoints").rglob("training.ckpt")
     found = hpo.json("inspect", "all#0")
     assert (found["path"], found["step"], found["count_agrees"]) == (str(path), first.user_attrs["steps_trained"], True)
     assert found["parameters"] == first.user_attrs["exact_params"]

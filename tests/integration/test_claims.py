@@ -13,6 +13,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import OperationalError
 
 from hpo import control_schema, embedded
+from hpo.artifacts import artifacts_directory
 from hpo.claims import Claim, Claims
 from hpo.control import Control
 from hpo.errors import SpecDiffersError, StorageError, StudyGoneError
@@ -472,3 +473,44 @@ def test_a_study_that_was_prepared_before_batches_were_stored_halves_and_ends(st
         StudyState.FINISHED,
         "the cap of 1 trial is used: 0 complete, 1 failed for good",
     )
+
+
+def test_only_the_best_trials_and_those_under_way_keep_their_weights(storage: Storage, tmp_path: Path) -> None:
+    spec = make_spec(objective="neuralforecast", keep_weights=2)
+    study = ensure_study(storage, spec, Prepared(architecture_values(spec)))
+    claims, control = Claims(storage, study, lambda worker: is_dead(worker, 60), tmp_path), Control(storage.engine)
+    worker = register(control)
+
+    def files() -> list[Path]:
+        return sorted(tmp_path.rglob("weights.ckpt"))
+
+    def begin(holder: str) -> tuple[Claim, Path]:
+        claim = take(claims, holder)
+        path = artifacts_directory(tmp_path, "s", claim.trial.number) / "weights.ckpt"
+        path.parent.mkdir(parents=True)
+        path.touch()
+        return claim, path
+
+    # Those of Phase 2 lie below, and are not this study's.
+    other = tmp_path / "artifacts" / "s" / "phase2" / "2M" / "00009" / "weights.ckpt"
+    other.parent.mkdir(parents=True)
+    other.touch()
+    _, running = begin(register(control, id="another"))
+    kept = []
+    for score in (0.6, 0.7, 0.5, 0.65):
+        claim, path = begin(worker)
+        assert claims.end(claim.trial, Outcome(None, score=score))
+        claims.forget_surpassed()
+        kept.append(path)
+    assert files() == sorted([other, running, kept[1], kept[3]])
+
+
+def test_what_an_objective_of_a_users_own_keeps_is_never_removed(storage: Storage, tmp_path: Path) -> None:
+    spec = make_spec(keep_weights=0)
+    study = ensure_study(storage, spec, Prepared(architecture_values(spec)))
+    claims = Claims(storage, study, lambda worker: is_dead(worker, 60), tmp_path)
+    path = artifacts_directory(tmp_path, "s", 3) / "weights.ckpt"
+    path.parent.mkdir(parents=True)
+    path.touch()
+    claims.forget_surpassed()
+    assert path.exists()

@@ -162,10 +162,15 @@ def test_a_spread_below_the_noise_between_seeds_is_noted_in_evidence_and_sentenc
 
 
 @pytest.mark.parametrize("noise", [None, 0.001])
-def test_without_a_noise_above_the_spread_nothing_is_noted(noise: float | None) -> None:
+def test_without_a_noise_above_the_spread_nothing_is_said_to_be_below_it(noise: float | None) -> None:
     verdict = check_early_stopping_convergence(FLAT, seed_noise=noise)
     assert "below_seed_noise" not in verdict.evidence()
     assert "noise" not in verdict.reason
+
+
+def test_the_noise_is_in_the_evidence_wherever_it_is_known() -> None:
+    assert check_early_stopping_convergence(FLAT, seed_noise=0.001).evidence()["seed_noise"] == 0.001
+    assert "seed_noise" not in check_early_stopping_convergence(FLAT).evidence()
 
 
 def test_a_spread_equal_to_the_noise_is_not_below_it() -> None:

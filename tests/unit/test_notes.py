@@ -23,3 +23,11 @@ def test_forced_configurations_come_first_only_where_there_are_any() -> None:
 
 def test_one_trial_is_no_trials() -> None:
     assert "The cap is 1 trial;" in note_text(replace(STUDY, cap=1), [])
+
+
+def test_the_noise_is_told_where_it_is_known() -> None:
+    known = replace(STUDY, evidence={"seed_noise": 0.0042})
+    assert "Between seeds the score of one configuration varies with a standard deviation of 0.0042." in note_text(
+        known, []
+    )
+    assert "seeds" not in note_text(STUDY, [])

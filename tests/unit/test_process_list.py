@@ -61,6 +61,17 @@ def test_a_url_with_an_at_too_many_loses_everything_and_is_refused_for_the_same_
     assert without_passwords(stripped) == (stripped, None)
 
 
+def test_two_different_passwords_are_refused_in_one_line_and_two_equal_ones_are_not() -> None:
+    for first, code in (("other", 2), ("secret", 0)):
+        program = "import sys; sys.orig_argv = [sys.executable, '-c', 'pass', *sys.argv[1:]]; "
+        program += "from hpo.process_list import leave_the_process_list as leave; leave()"
+        urls = [f"postgresql://u:{first}@h/x", "postgresql://u:secret@h/x"]
+        command = [sys.executable, "-c", program, "--from", urls[0], "--storage", urls[1]]
+        ended = subprocess.run(command, capture_output=True, text=True, env=environment(), check=False)
+        assert (ended.returncode, len(ended.stderr.splitlines())) == (code, code // 2), ended
+        assert "secret" not in ended.stderr
+
+
 CONSOLE = "from hpo.entry import main; main()"
 
 

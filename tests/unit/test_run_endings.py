@@ -1,6 +1,7 @@
 """What `hpo run` and `hpo phase2` say at their end, and how a table of Phase 2 looks."""
 
 import io
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -8,8 +9,10 @@ import pytest
 from rich.console import Console
 
 from hpo.cli_run import _conclude
-from hpo.records import Origin, TrialRecord, TrialState
-from hpo.run_view import results_table
+from hpo.monitor import Status
+from hpo.noise import SeedNoise
+from hpo.records import Counts, Origin, StudyRecord, StudyState, TrialRecord, TrialState
+from hpo.run_view import print_results, results_table
 from hpo.status_view import trial_name
 
 
@@ -70,3 +73,34 @@ def test_the_table_of_phase_2_shows_heads_and_batch_in_80_columns() -> None:
 def test_the_name_of_a_corner_shows_its_heads_and_batch() -> None:
     assert trial_name(trial(0, "learning_rate=5e-06", 16, 256)) == "learning_rate=5e-06, heads 16 batch 256"
     assert trial_name(trial(0, None, 8, 32)) == "heads 8 batch 32"
+
+
+@pytest.mark.parametrize(("second", "where"), [(0.69, "below"), (0.5, "above")])
+def test_the_lead_of_the_best_is_compared_with_the_noise_by_means_over_seeds(
+    capsys: pytest.CaptureFixture[str], second: float, where: str
+) -> None:
+    first, other = replace(trial(0, None, 4, 64), score=0.70), replace(trial(2, None, 8, 64), score=second)
+    again = replace(first, number=1, origin=Origin.REPEAT, seed=2, score=0.72, design_id=None)
+    again = replace(again, attributes={**again.attributes, "design": "repeat of trial 0"})
+    noise = SeedNoise(0.01, 4, 2)
+    study = StudyRecord("s", 2, {"direction": "maximize"}, "", {}, 3, StudyState.FINISHED, "", {}, True)
+    status = Status(study, Counts(3, 0, 0, 0, 0, 0, 3), again, (), None, 0.0, (), (), (), noise, (0.70, 0.72))
+    print_results(status, [first, again, other], "score", next_steps=[])
+    said = capsys.readouterr().out
+    # t of 4 degrees of freedom at 95 %, times 0.01 times the root of 1/2 + 1/1.
+    assert f"leads by {0.71 - second:.2g} (2 seeds against 1): {where} the noise of up to 0.034" in " ".join(
+        said.split()
+    )
+    assert "trial 1, repeat of trial 0, heads 4 batch 64, mean 0.7100 of 2 seeds" in " ".join(said.split())
+    assert "noise between seeds: 0.01 (2 configurations, 4 repeats)" in said
+    assert "repeat of trial 0" in said.splitlines()[3]
+
+
+def test_where_no_seed_was_repeated_nothing_is_said_of_noise(capsys: pytest.CaptureFixture[str]) -> None:
+    best, other = trial(0, None, 4, 64), trial(2, None, 8, 64)
+    study = StudyRecord("s", 2, {"direction": "maximize"}, "", {}, 3, StudyState.FINISHED, "", {}, True)
+    status = Status(study, Counts(2, 0, 0, 0, 0, 0, 3), best, (), None, 0.0, (), ())
+    print_results(status, [best, other], "score", next_steps=[])
+    said = capsys.readouterr().out
+    assert "noise" not in said
+    assert "seed" not in said

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 import pytest
+from pydantic import ValidationError
 
 from studies.declaration import architecture_values, declare, derive, supplement
 from studies.errors import SpecError
@@ -244,3 +245,26 @@ def test_every_forced_value_lies_inside_the_space() -> None:
         for key, value in design.params.items():
             distribution = declaration.space[key]
             assert distribution._contains(distribution.to_internal_repr(value))
+
+
+@pytest.mark.parametrize(
+    ("values", "least"),
+    [
+        ({"budgets": ["750k"], "seeds": 3}, 6),
+        ({"budgets": ["750k"], "seeds": 1}, 2),
+        ({"budgets": ["750k"], "seeds": 3, "forced_extremes": False}, 3),
+        ({"seeds": 5}, 26),
+    ],
+)
+def test_a_cap_that_cannot_hold_the_repeats_is_refused_with_the_least_that_can(
+    values: dict[str, object], least: int
+) -> None:
+    assert Spec.model_validate({"name": "s", "trials": least, **values}).trials == least
+    with pytest.raises(ValidationError, match=f"trials={least - 1} is below .*raise trials to at least {least}"):
+        Spec.model_validate({"name": "s", "trials": least - 1, **values})
+
+
+def test_seeds_are_part_of_what_is_searched() -> None:
+    once, thrice = (Spec.model_validate({"name": "s", "seeds": seeds}) for seeds in (1, 3))
+    assert once.fingerprint != thrice.fingerprint
+    assert (once.repeats, thrice.repeats) == (0, 4)

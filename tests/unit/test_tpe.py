@@ -3,9 +3,7 @@
 from dataclasses import replace
 
 import optuna
-import pytest
 
-from hpo.claims import seed_noise
 from hpo.records import Origin, TrialRecord, TrialState
 from hpo.strategies.tpe import in_memory_study, propose_tpe
 from studies.declaration import declare
@@ -65,10 +63,3 @@ def test_failed_and_replaced_trials_teach_nothing() -> None:
     assert propose_tpe([*records, *failed], DECLARATION.space, "maximize", 3) == propose_tpe(
         records, DECLARATION.space, "maximize", 3
     )
-
-
-def test_seed_noise_is_pooled_over_repeated_configurations() -> None:
-    first, second = forced_records()[:2]
-    repeats = [replace(first, score=0.70), replace(first, score=0.72), replace(second, score=0.60)]
-    assert seed_noise(repeats) == pytest.approx(0.02 / 2**0.5)
-    assert seed_noise([first, second]) is None
