@@ -64,6 +64,16 @@ def trials_with(home: Path, study: str, name: str) -> set[int]:
     return {int(path.parent.name) for path in found if path.parent.name.isdecimal()}
 
 
+def move_files(home: Path, study: str, number: int, to: int) -> None:
+    """Give what a trial has kept to the one that gets its score; what can't be moved stays."""
+    target = artifacts_directory(home, study, to)
+    with suppress(OSError):
+        target.mkdir(parents=True, exist_ok=True)
+        for path in artifacts_directory(home, study, number).iterdir():
+            if path.is_file() and path.name != _OUTCOME:
+                path.replace(target / path.name)
+
+
 def forget_file(home: Path, study: str, number: int, name: str) -> None:
     """Remove a file that a trial kept; one that can't be removed stays."""
     with suppress(OSError):

@@ -17,7 +17,7 @@ from typing import Any
 
 from optuna.trial import Trial
 
-from hpo.artifacts import forget_checkpoint, forget_file, forget_outcome, kept_outcome, trials_with
+from hpo.artifacts import forget_checkpoint, forget_file, forget_outcome, kept_outcome, move_files, trials_with
 from hpo.attempts import Attempts, final_state, judgement
 from hpo.control import Control
 from hpo.convergence import Convergence, check_early_stopping_convergence
@@ -125,10 +125,10 @@ class Claims:
     def forget_surpassed(self) -> None:
         """Remove what trials have kept on this machine that are not among the study's best any more."""
         name = self.declaration.kept_of_best
-        # Listed first: a trial that was seen here and is not worth keeping has ended before.
         if name and (kept := trials_with(self._home, self.name, name)):
-            worth = self._control.worth_keeping(self.name, self.spec.direction, self.spec.keep_weights)
-            for number in kept - worth:
+            # Of trials that this storage knows to have ended alone: another one may have a study of the same name.
+            surpassed = self._control.surpassed(self.name, self.spec.direction, self.spec.keep_weights)
+            for number in kept & surpassed:
                 forget_file(self._home, self.name, number, name)
 
     def settle(self) -> int:
@@ -176,7 +176,8 @@ class Claims:
             self._control.mark_published(self.name, number)
         study = self._control.study(self.name)
         if study is not None and not study.noted:
-            learnt = self._mirror.learnt if study.ended else ""
+            # What was learnt before it went on is not what it has learnt at its next end.
+            learnt = self._mirror.learnt if study.ended else self._mirror.forget_learnt()
             self._mirror.note(note_text(study, self._control.children(self.name), learnt))
             self._control.mark_noted(study)
 
@@ -358,6 +359,7 @@ class Claims:
             assert trial.worker is not None
             self._control.start_trial(self.name, following[-1].number, trial.worker)
             attributes = {**self._attempts.as_run(trial, following[-1]), **outcome.attributes}
+            move_files(self._home, self.name, trial.number, following[-1].number)
             self._write(replace(following[-1], worker=trial.worker), replace(outcome, attributes=attributes))
             self.publish()
         forget_outcome(self._home, self.name, trial.number)

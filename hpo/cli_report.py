@@ -52,17 +52,22 @@ def report(  # noqa: PLR0913  one option a line of the help
         final_seeds: How many seeds each of them is trained with; default: 3.
         workers: Trainings at once with --final, or auto.
     """
-    if final:
-        read_finalists(study, top_k, final_seeds, worker_count(workers), storage, as_json=json_output)
-        if out is None:
-            return 0
-    elif top_k is not None or final_seeds is not None:
-        raise InputError("--top-k and --final-seeds say what --final trains: add --final, or leave them out")
-    from hpo.reporting import as_json
+    from hpo.reporting import as_json, check_directory
     from hpo.reporting import report as make
     from hpo.settings import load_settings
 
     directory = Path("reports") if out is None and format == "html" else out
+    if directory is not None:
+        check_directory(directory)
+    if final:
+        # The report, where one is asked for as well, holds what the test part has said.
+        alone = out is None and format == "html" and size is None and not publish
+        quiet = json_output and not alone
+        read_finalists(study, top_k, final_seeds, worker_count(workers), storage, as_json=json_output, quiet=quiet)
+        if alone:
+            return 0
+    elif top_k is not None or final_seeds is not None:
+        raise InputError("--top-k and --final-seeds say what --final trains: add --final, or leave them out")
     made = make(load_settings(), storage, study, kind=format, directory=directory, size=size, publish=publish)
     if made.published is not None:
         complain(f"{made.published} figures and the summary are in the dashboard: `hpo dashboard` shows them")
@@ -78,7 +83,14 @@ def report(  # noqa: PLR0913  one option a line of the help
 
 
 def read_finalists(
-    study: str, top_k: int | None, seeds: int | None, workers: int | None, storage: str | None, *, as_json: bool
+    study: str,
+    top_k: int | None,
+    seeds: int | None,
+    workers: int | None,
+    storage: str | None,
+    *,
+    as_json: bool,
+    quiet: bool = False,
 ) -> int:
     """Read the test part with the finalists of a study, or show what it said; return the exit code."""
     for option, given in (("--top-k", top_k), ("--final-seeds", seeds)):
@@ -94,6 +106,8 @@ def read_finalists(
 
     options = FinalOptions(top_k, seeds)
     ended = run(study, load_settings(), storage, options, workers, FinalView(quiet=as_json))
+    if quiet:
+        return 0
     if as_json:
         summary = {"summary": list(sentences(ended.reading)), "just_read": ended.is_new, "trials_since": ended.since}
         print_json({**ended.reading.as_json(), **summary})

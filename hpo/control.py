@@ -164,9 +164,9 @@ class Control:
         rows = self._read(f"best_{direction}", study=study)
         return _trial(rows[0]) if rows else None
 
-    def worth_keeping(self, study: str, direction: str, most: int) -> set[int]:
-        """Return the numbers of the best complete trials, so many at most, and of all that run."""
-        return {row["number"] for row in self._read(f"worth_keeping_{direction}", study=study, most=most)}
+    def surpassed(self, study: str, direction: str, most: int) -> set[int]:
+        """Return the numbers of ended trials that stand for none of the best configurations, so many at most."""
+        return {row["number"] for row in self._read(f"surpassed_{direction}", study=study, most=most)}
 
     def open_designs(self, study: str) -> list[str]:
         """Names of the forced configurations that have not ended."""

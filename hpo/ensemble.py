@@ -16,7 +16,7 @@ from typing import Any, Literal
 from hpo.artifacts import artifacts_directory
 from hpo.attempts import Attempts
 from hpo.ensemble_choice import Configuration, Missing, Source, rank_configurations, reason_for
-from hpo.fork_server import ForkServer, call
+from hpo.fork_server import ForkFailedError, ForkServer, call
 from hpo.machine import available_cores
 from hpo.presence import this_host
 from hpo.records import TrialRecord
@@ -25,6 +25,7 @@ from hpo.settings import Settings
 from studies.declaration import Derived, declare
 from studies.errors import EnsembleError
 from studies.members import MEMBER_FILES, Candidate, holds_ensemble
+from studies.objective import DivergedError
 from studies.spec import Spec
 
 # More members than anybody loads; greedy selection grows with it.
@@ -99,6 +100,8 @@ def _nothing_here(name: str, missing: Missing) -> EnsembleError:
 def _check(out: Path, options: EnsembleOptions) -> None:
     if not 1 <= options.size <= LARGEST_TOP_N:
         raise EnsembleError(f"--top-n is from 1 to {LARGEST_TOP_N}, not {options.size}: 5 is the default")
+    if out.resolve() == Path.cwd():
+        raise EnsembleError("--out is a directory of its own, not the working directory: name one in it")
     if out.exists() and not out.is_dir():
         raise EnsembleError(f"--out is a directory, {out} is a file: name another")
     if not out.is_dir() or not any(out.iterdir()):
@@ -164,13 +167,24 @@ def _train_missing(
             continue
         (source, trial), directory = configuration.trials[0], scratch / f"trained-{place}"
         with working(f"training trial {trial.number} of {source.record.name} again"):
-            score = _train(server, source, trial, home, directory)
-        if abs(score - lacking[0].score) > _SCORE_TOLERANCE or _absent(directory):
-            why = f"trained again it scores {score:.6f}, which is another model: check the versions of the libraries"
+            why = _train_again(server, source, trial, home, directory)
+        if why:
             missing.append(Missing(source.record.name, trial.number, lacking[0].score, why))
         else:
             found.append(_candidate(source, trial, directory))
     return found, missing
+
+
+def _train_again(server: ForkServer, source: Source, trial: TrialRecord, home: Path, directory: Path) -> str:
+    """Train a member into a directory; return what went wrong: one that fails must not cost the others."""
+    assert trial.score is not None
+    try:
+        score = _train(server, source, trial, home, directory)
+    except (ForkFailedError, DivergedError) as error:
+        return f"trained again it failed: {(str(error).strip().splitlines() or [type(error).__name__])[0]}"
+    if abs(score - trial.score) > _SCORE_TOLERANCE or _absent(directory):
+        return f"trained again it scores {score:.6f}, which is another model: check the versions of the libraries"
+    return ""
 
 
 def _train(server: ForkServer, source: Source, trial: TrialRecord, home: Path, directory: Path) -> float:
@@ -221,6 +235,12 @@ def _scratch_beside(out: Path) -> Iterator[Path]:
 
 def _move(made: Path, out: Path) -> None:
     """Put a complete ensemble in its place; an older one stays until then."""
+    older = made.with_name("older")
     if out.is_dir() and any(out.iterdir()):
-        out.rename(made.with_name("older"))
-    made.rename(out)
+        out.rename(older)
+    try:
+        made.rename(out)
+    except OSError as error:
+        if older.exists():
+            older.rename(out)
+        raise EnsembleError(f"--out must be where a directory can be made, {out} is not ({error.strerror})") from None

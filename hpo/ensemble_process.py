@@ -1,19 +1,21 @@
 """What `hpo ensemble` does in forks of the server: training a member again, measuring, and writing the ensemble."""
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from hpo.fork_server import Channel
 from hpo.trial import send_output_to
+from hpo.trial_memory import be_killed_first
 from studies.errors import EnsembleError
 from studies.members import Candidate
 from studies.objective import TrialContext, resolve
 from studies.spec import Spec
 
 
-def train_again(
-    _channel: Channel,
+def train_again(  # noqa: PLR0913, PLR0917  what a fork gets
+    channel: Channel,
     spec: Spec,
     objective: str,
     params: Mapping[str, Any],
@@ -24,6 +26,9 @@ def train_again(
     threads: int,
 ) -> float:
     """Train a finished trial again, with its seed, into another directory; return its score."""
+    # Without the command nobody would take the result: end, and give the memory back.
+    channel.listen(lambda _word: None, gone=lambda: os._exit(1))
+    be_killed_first()
     # A study may keep no weights; these are wanted.
     spec = spec.model_copy(update={"keep_weights": max(1, spec.keep_weights)})
     directory.mkdir(parents=True)

@@ -75,17 +75,8 @@ def print_outcomes(outcomes: Sequence[dict[str, Any]]) -> None:
         table.add_row(name, *(cell(each) for each in outcomes))
     console.print(table)
     for each in outcomes:
-        if caution := _caution(each):
-            console.print(f"{each['ensemble']}: {caution}", style="yellow", markup=False)
-
-
-def _caution(each: dict[str, Any]) -> str:
-    """Return what the dates of a replay mean for its worth; empty where the study has seen none of them."""
-    if each["first"] <= each["validation_until"]:
-        return f"trained and selected on prices up to {each['validation_until']}; what it says of them is no test"
-    if each["first"] <= each["prices_until"]:
-        return f"up to {each['prices_until']} these are the study's test part; each look makes it less of a test"
-    return ""
+        if each["caution"]:
+            console.print(f"{each['ensemble']}: {each['caution']}", style="yellow", markup=False)
 
 
 def _auc(each: dict[str, Any]) -> str:

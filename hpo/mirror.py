@@ -109,6 +109,12 @@ class Mirror:
         """What a report has said of the study, in Markdown; see `hpo.report.publish`."""
         return str(self._study.user_attrs.get(LEARNT, ""))
 
+    def forget_learnt(self) -> str:
+        """Remove it; return nothing."""
+        if self.learnt:
+            self._study.set_user_attr(LEARNT, "")
+        return ""
+
     def _trial_id(self, number: int) -> int:
         return self._storage.get_trial_id_from_study_id_trial_number(self._study_id, number)
 

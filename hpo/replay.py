@@ -23,6 +23,19 @@ class Question:
     cost: float
 
 
+def caution(first: str, validation_until: str, prices_until: str) -> str:
+    """Return what the first date of a replay means for its worth; empty where the study has seen none of them."""
+    day = first[:10]
+    if day <= validation_until:
+        return f"trained and selected on prices up to {validation_until}; what it says of them is no test"
+    if day <= prices_until:
+        return (
+            f"up to {prices_until} these are the study's test part; `hpo report --final` can't know of this look, and "
+            "each makes it less of a test"
+        )
+    return ""
+
+
 def run_replay(
     directories: Sequence[Path], question: Question, show: Callable[[dict[str, Any]], None]
 ) -> list[dict[str, Any]]:
@@ -65,6 +78,7 @@ def run_replay(
         outcome = judge(predictor, history, decisions, bars, TradingRule(threshold, question.cost))
         facts = {"ensemble": str(directory), "study": file.study, "members": len(file.used_members)}
         days = {"first": format_date(bars[0].date), "last": format_date(bars[-1].date), "bars": len(bars)}
-        seen = {name: getattr(file.input, name) for name in ("validation_until", "prices_until")}
-        outcomes.append({**facts, **days, **seen, **outcome.as_json()})
+        seen = {"validation_until": file.input.validation_until, "prices_until": file.input.prices_until}
+        worth = {"caution": caution(format_date(bars[0].date), file.input.validation_until, file.input.prices_until)}
+        outcomes.append({**facts, **days, **seen, **worth, **outcome.as_json()})
     return outcomes

@@ -1,6 +1,8 @@
 """`hpo report` without its words: reads a study, finds out, and writes what was asked for."""
 
+import hashlib
 import json
+import os
 import re
 from dataclasses import dataclass
 from datetime import datetime
@@ -16,6 +18,7 @@ from hpo.report.publish import publish as put_into_dashboard
 from hpo.report.reading import read_evidence
 from hpo.report.readings import reading_of
 from hpo.report.summary import Summary, summarize
+from hpo.report.top import finite
 from hpo.service import is_untouched, unknown_study
 from hpo.settings import Settings
 from hpo.storage import open_storage
@@ -59,11 +62,11 @@ def report(
     if is_untouched(settings, storage_url):
         raise unknown_study(name, [])
     if directory is not None:
-        _check_directory(directory)
+        check_directory(directory)
     with open_storage(settings, storage_url) as storage:
         evidence = read_evidence(storage, name, size)
         found = findings(evidence, reading_of(storage.engine, evidence) if evidence.is_own else None)
-        published = put_into_dashboard(storage, name) if publish else None
+        published = put_into_dashboard(storage, name, size=size) if publish else None
     words = summarize(found)
     text = _text(found, words, kind)
     path = None if directory is None else _write(directory / f"{file_name(name)}.{kind}", text)
@@ -74,23 +77,33 @@ def _text(found: Findings, words: Summary, kind: Format) -> str:
     if kind == "md":
         return markdown(found, words, draw(found))
     if kind == "json":
-        return json.dumps(as_json(found, words), indent=2, ensure_ascii=False) + "\n"
+        return json.dumps(as_json(found, words), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
     return page(found, words, draw(found), datetime.now())
 
 
 def as_json(found: Findings, words: Summary) -> dict[str, Any]:
     """Return words and numbers."""
-    return {"summary": words.as_json(), **found.as_json()}
+    whole: dict[str, Any] = finite({"summary": words.as_json(), **found.as_json()})
+    return whole
 
 
 def file_name(study: str) -> str:
     """Return what a file about a study is called: names that other tools give may hold anything, `../` included."""
-    return re.sub(r"[^A-Za-z0-9._-]+", "-", study).lstrip(".-") or "study"
+    plain = study.replace("/", "-") if re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._/-]*", study) else ""
+    if plain:
+        return plain
+    # Two names that differ in what a file name can't hold are two files.
+    short = re.sub(r"[^A-Za-z0-9._-]+", "-", study).strip(".-") or "study"
+    return f"{short}-{hashlib.sha256(study.encode()).hexdigest()[:6]}"
 
 
-def _check_directory(directory: Path) -> None:
+def check_directory(directory: Path) -> None:
+    """Raise InputError where no file can be written into a folder, which is not made yet."""
     if directory.exists() and not directory.is_dir():
         raise InputError(f"--out is a folder, {directory} is a file: name another one")
+    existing = next(each for each in (directory, *directory.absolute().parents) if each.exists())
+    if not os.access(existing, os.W_OK):
+        raise InputError(f"--out is a folder that can be written, {existing} can't: name another one")
 
 
 def _write(path: Path, text: str) -> Path:

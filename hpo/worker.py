@@ -24,7 +24,7 @@ from hpo.fork_server import Channel, ForkFailedError, call
 from hpo.memory_room import MemoryRoom, Reservation
 from hpo.presence import is_dead, this_worker
 from hpo.pulse import Pulse
-from hpo.records import Cause, OpenWork, Outcome, StudyState, TrialRecord, WorkerRecord
+from hpo.records import Cause, Counts, OpenWork, Outcome, StudyState, TrialRecord, WorkerRecord
 from hpo.report_request import request_report
 from hpo.settings import Settings
 from hpo.stopping import Patience, StopSignals
@@ -142,6 +142,7 @@ class Worker:
         self._control = Control(storage.engine)
         self._claims: dict[str, Claims] = {}
         self._unready_until: dict[str, float] = {}
+        self._reported: dict[str, Counts] = {}
         self._trial: TrialProcess | None = None
         self._memory_after: deque[float] = deque(maxlen=_REMEMBERED_TRIALS)
         self._server_gone = False
@@ -174,9 +175,11 @@ class Worker:
             if claim is not None:
                 self._run(claim)
                 idle_since = time.monotonic()
-            elif self._patiently(partial(self._may_leave, time.monotonic() - idle_since), at_stake=False):
+                continue
+            self._patiently(self._publish_reports, at_stake=False)
+            if self._patiently(partial(self._may_leave, time.monotonic() - idle_since), at_stake=False):
                 break
-            elif not self._is_leaving():
+            if not self._is_leaving():
                 self._stop.wake.wait(self._pause(time.monotonic() - idle_since))
 
     def _is_leaving(self) -> bool:
@@ -207,7 +210,6 @@ class Worker:
             if work.gives or deserted:
                 return claims.take(self._me.id)
             claims.publish()
-            self._publish_report(work.study)
         except KeyError:
             # Optuna's answer where a study is gone: whether it is, making the claims anew will say.
             del self._claims[work.study]
@@ -215,13 +217,20 @@ class Worker:
                 raise
         return None
 
-    def _publish_report(self, name: str) -> None:
-        """Put what was learnt into the dashboard when a study has ended; `hpo run` does so for its own workers."""
-        study = self._control.study(name)
-        if study is None or not study.ended or self._options.until_done:
-            return
-        if fault := request_report(self._options.fork_address, self._settings, self._options.storage_url, name):
-            _LOG.warning("the report of %s is not in the dashboard: %s", name, fault)
+    def _publish_reports(self) -> None:
+        """Put what was learnt into the dashboard where a study has ended; `hpo run` does so for its own workers.
+
+        Called without anything better to do. Whoever comes second finds it there.
+        """
+        for name in [] if self._options.until_done else list(self._claims):
+            study, counts = self._control.study(name), self._control.counts(name)
+            if study is None or not study.ended or counts.running:
+                continue
+            if self._reported.get(name) == counts:
+                continue
+            self._reported[name] = counts
+            if fault := request_report(self._options.fork_address, self._settings, self._options.storage_url, name):
+                _LOG.warning("the report of %s is not in the dashboard: %s", name, fault)
 
     def _is_deserter(self, holder: WorkerRecord) -> bool:
         """Return whether the holder of a trial does not work on it; this worker itself does not while it looks."""

@@ -94,7 +94,10 @@ class MemberPart(_Part):
         missing = [name for name in ("d_model", "n_layers", "n_heads", "dropout") if name not in self.params]
         if missing:
             raise ValueError(f"params lack {missing[0]}")
-        _ = self.architecture
+        try:
+            _ = self.architecture, float(self.params["dropout"])
+        except (TypeError, OverflowError) as error:
+            raise ValueError(f"params hold no numbers where these are needed ({error})") from None
         return self
 
 

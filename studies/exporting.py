@@ -29,6 +29,7 @@ from studies.ensembling import (
 )
 from studies.errors import EnsembleError
 from studies.members import ENSEMBLE_NAME, PREDICTIONS_NAME, Candidate, member_weights
+from studies.metrics import area_under_curve
 from studies.prediction import Predictor, one_thread
 from studies.preparation import load_table, open_panel, panel_options
 from studies.spec import Spec
@@ -41,6 +42,10 @@ FEATURE_TOLERANCE = 1e-4
 _PROBES = 16
 #: Of buffers: whole hundreds are easier to remember.
 _ROUND_TO = 100
+#: How far predictions of the weights may be from those stored beside them, as probabilities: other weights are farther.
+LARGEST_DISAGREEMENT = 0.05
+#: How far the AUC of stored predictions may be from the score that is written down for their trial.
+SCORE_TOLERANCE = 1e-3
 #: What the sizes table goes up to.
 LARGEST_SIZE = 10
 
@@ -100,7 +105,13 @@ def export(order: ExportOrder, directory: Path) -> dict[str, Any]:
         "panel": order.fingerprint,
     }
     predictor = Predictor(EnsembleFile.model_validate(content), directory)
-    content["agreement"] = _agreement(maker, predictor, predictions.combined(picks[used]))
+    content["agreement"] = agreement = _agreement(maker, predictor, predictions.combined(picks[used]))
+    if agreement["largest_difference"] > LARGEST_DISAGREEMENT:
+        raise EnsembleError(
+            f"weights must give the predictions that are stored beside them, to {LARGEST_DISAGREEMENT}, and differ by "
+            f"{agreement['largest_difference']:.2g}: a file of {order.spec.name} was replaced; remove that, and use "
+            "--retrain"
+        )
     (directory / ENSEMBLE_NAME).write_text(json.dumps(content, indent=1), encoding="utf-8")
     return content
 
@@ -123,7 +134,10 @@ def read_predictions(panel: Panel, candidates: Sequence[Candidate]) -> Predictio
             raise _damaged(path, str(error).splitlines()[0] if str(error) else type(error).__name__) from None
         if not (np.array_equal(found["decisions"], decisions) and np.array_equal(found["labels"], labels)):
             raise _damaged(path, "it is of other decisions")
-        rows.append(found["probabilities"].astype(np.float64))
+        probabilities = found["probabilities"].astype(np.float64)
+        if abs(area_under_curve(labels, probabilities) - candidate.score) > SCORE_TOLERANCE:
+            raise _damaged(path, f"they score otherwise than its trial {candidate.trial} did")
+        rows.append(probabilities)
     repeated = np.repeat(decisions, len(panel.series))
     return Predictions(labels, np.stack(rows), validation_clusters(panel), repeated)
 

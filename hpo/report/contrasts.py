@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from hpo.report.additive import BUDGET
-from hpo.report.evidence import Evidence, Trial
+from hpo.report.evidence import Evidence, Trial, hashable
 
 Params = Mapping[str, Any]
 
@@ -98,11 +98,11 @@ def _over_all(
     for contrast in single:
         _, extreme, local = contrast.pairs[0]
         parameter = contrast.parameter
-        key = (parameter, extreme[parameter])
+        key = (parameter, hashable(extreme[parameter]))
         if key in seen or local[parameter] != default[parameter]:
             continue
         seen.add(key)
-        extreme = {**default, parameter: key[1]}
+        extreme = {**default, parameter: extreme[parameter]}
         pairs = ((at, _moved(extreme, at), _moved(default, at)) for at in budgets)
         yield Contrast(
             name=contrast.words[0].replace(" ", "="),
@@ -122,7 +122,8 @@ def _default(designs: Sequence[Design]) -> dict[str, Any]:
     """Return what most of them agree on; between equals the first decides."""
     names = dict.fromkeys(name for design in designs for name in design.params)
     values = {name: [design.params[name] for design in designs if name in design.params] for name in names}
-    return {name: Counter(found).most_common(1)[0][0] for name, found in values.items()}
+    most = {name: Counter(map(hashable, found)).most_common(1)[0][0] for name, found in values.items()}
+    return {name: next(value for value in values[name] if hashable(value) == most[name]) for name in values}
 
 
 def _words(parameter: str, value: Any, default: Any) -> tuple[str, str]:  # noqa: ANN401  any value of a parameter

@@ -138,7 +138,8 @@ class Studied:
         found = parts(evidence.space, designed, [trial.params for trial in evidence.complete])
         names = {part.name for part in found}
         usable = [trial for trial in evidence.complete if names <= trial.params.keys()]
-        self.configurations = configurations(usable, 1.0 if evidence.maximizes else -1.0)
+        # A model of n configurations takes n² numbers, for nothing where there is nothing to compare.
+        self.configurations = configurations(usable, 1.0 if evidence.maximizes else -1.0) if self.designs else ()
         self.budgets = list(dict.fromkeys(each.budget for each in self.configurations))
         self.model = Model(found, self.budgets)
         self.fit = self.model.fit(self.configurations)

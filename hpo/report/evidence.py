@@ -86,15 +86,16 @@ class Trial:
     @property
     def configuration(self) -> tuple[tuple[str, Any], ...]:
         """Equal for equal parameters, a seed among them aside; hashable."""
-        return tuple((name, _hashable(self.params[name])) for name in sorted(self.params) if name not in _SEED_NAMES)
+        return tuple((name, hashable(self.params[name])) for name in sorted(self.params) if name not in _SEED_NAMES)
 
     @property
     def seconds(self) -> float | None:
         """How long it ran: as the service measured it, or by Optuna's clock."""
         measured = self.number_of("seconds")
         if measured is None and self.began and self.ended:
-            return (self.ended - self.began).total_seconds()
-        return measured
+            measured = (self.ended - self.began).total_seconds()
+        # Clocks are set back: less than nothing is no duration.
+        return measured if measured is not None and measured >= 0 else None
 
     @property
     def budget(self) -> str | None:
@@ -205,11 +206,11 @@ def _is_history(frozen: FrozenTrial) -> bool:
     return frozen.user_attrs.get("origin") == "imported" and "imported_from" in frozen.user_attrs
 
 
-def _hashable(value: Any) -> Any:  # noqa: ANN401  any choice of a parameter
+def hashable(value: Any) -> Any:  # noqa: ANN401  any choice of a parameter
     """Return a value that can be a key: the choices of other tools may be lists."""
     if isinstance(value, Mapping):
-        return tuple((key, _hashable(value[key])) for key in sorted(value, key=str))
-    return tuple(map(_hashable, value)) if isinstance(value, list | tuple) else value
+        return tuple((key, hashable(value[key])) for key in sorted(value, key=str))
+    return tuple(map(hashable, value)) if isinstance(value, list | tuple) else value
 
 
 def _trial(study: str, frozen: FrozenTrial, size_name: str, *, supplementary: bool) -> Trial:

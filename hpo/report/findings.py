@@ -21,7 +21,7 @@ from hpo.report.readings import FinalReading
 from hpo.report.repetition import Repeats, find_repeats
 from hpo.report.scaling import analyse_sizes
 from hpo.report.size_findings import SizeFindings, SizeScores
-from hpo.report.size_groups import group_points
+from hpo.report.size_groups import EXACT_SIZES, format_size, group_points
 from hpo.report.surprises import Surprise, surprises
 from hpo.report.top import TopTrial, top_trials
 
@@ -187,15 +187,20 @@ def _noise_of(evidence: Evidence, value: str) -> float | None:
 
 
 def _rates(evidence: Evidence) -> RateFindings | None:
+    """Return the best learning rate by budget, or by size where there are a few; None where neither can be told."""
     if "learning_rate" not in evidence.space:
         return None
     found = _configurations(evidence, None, "score")
-    budgets = dict.fromkeys(str(each.trial.budget) for each in found if each.trial.budget)
+    by_budget = all(each.trial.budget for each in found)
+    groups: dict[str, list[_Configuration]] = {}
+    for each in found:
+        groups.setdefault(str(each.trial.budget) if by_budget else format_size(each.size), []).append(each)
+    if not by_budget and len(groups) > EXACT_SIZES:
+        return None
     observed = []
-    for budget in budgets:
-        own = [each for each in found if each.trial.budget == budget]
+    for label, own in groups.items():
         rates = tuple(each.trial.number_of("learning_rate") or 0.0 for each in own)
-        observed.append(SizeRates(_middle([each.size for each in own]), budget, rates, tuple(e.value for e in own)))
+        observed.append(SizeRates(_middle([each.size for each in own]), label, rates, tuple(e.value for e in own)))
     return analyse_rates(observed, maximizes=evidence.maximizes)
 
 

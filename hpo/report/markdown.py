@@ -19,7 +19,7 @@ def summary_markdown(words: Summary) -> str:
 
 
 def _lines(found: Findings, words: Summary, charts: Sequence[Chart]) -> Iterator[str]:
-    yield f"# {found.study}"
+    yield f"# {_escaped(found.study)}"
     yield ""
     yield words.standing
     yield ""
@@ -61,7 +61,7 @@ def _table(found: Findings) -> Iterator[str]:
         yield "No trial has a score."
         return
     columns = top_columns(found.top)
-    yield f"| {' | '.join(columns)} |"
+    yield f"| {' | '.join(map(_escaped, columns))} |"
     yield f"|{'---|' * len(columns)}"
     for trial in found.top:
         yield f"| {' | '.join(_escaped(cell) for cell in trial.cells(columns))} |"
@@ -69,4 +69,10 @@ def _table(found: Findings) -> Iterator[str]:
 
 def _escaped(text: str) -> str:
     """Return a text that Markdown shows as it is: names of configurations hold underscores, and tables bars."""
+    # What stands between backticks is shown as it is anyway.
+    parts = " ".join(text.split()).split("`")
+    return "`".join(part if place % 2 else _plain(part) for place, part in enumerate(parts))
+
+
+def _plain(text: str) -> str:
     return text.replace("|", "\\|").replace("_", "\\_").replace("*", "\\*").replace("<", "&lt;")

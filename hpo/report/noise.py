@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 
 from hpo.noise import SeedNoise, pooled_noise
 from hpo.output import count
+from hpo.report.repetition import Cause, find_repeats
 
 if TYPE_CHECKING:
     from hpo.report.evidence import Trial
@@ -72,13 +73,19 @@ class Noise:
 
 
 def noise_floor(trials: "Sequence[Trial]") -> Noise | None:
-    """Return the noise between seeds; None where no configuration has two scores.
+    """Return the noise between seeds; None where no configuration was run with two seeds.
+
+    Scores that differ with one seed, or with seeds that nobody has recorded, are noise of another or an unknown kind.
 
     Args:
         trials: of any studies; a configuration of one study is another one in the next.
     """
+    repeats = find_repeats(trials)
     found = pooled_noise(
-        ((trial.study, trial.configuration), trial.seed, trial.score) for trial in trials if trial.score is not None
+        (place, trial.seed, trial.score)
+        for place, group in enumerate(repeats.of(Cause.SEEDS))
+        for trial in group.trials
+        if trial.score is not None
     )
     return None if found is None else Noise.of(found)
 

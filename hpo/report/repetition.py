@@ -105,11 +105,12 @@ def find_repeats(trials: Iterable[Trial]) -> Repeats:
     return Repeats(
         complete=sum(map(len, groups.values())),
         distinct=len(groups),
-        groups=tuple(Repetition(tuple(group), _computations(group)) for group in repeated),
+        groups=tuple(Repetition(tuple(group), computations_of(group)) for group in repeated),
     )
 
 
-def _computations(group: Sequence[Trial]) -> tuple[Trial, ...]:
+def computations_of(group: Sequence[Trial]) -> tuple[Trial, ...]:
+    """Return the trials of a configuration that tell something new: another score, or a recorded seed that differs."""
     kept: list[Trial] = []
     for trial in group:
         if not any(_is_same(trial, other) for other in kept):

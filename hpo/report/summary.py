@@ -1,16 +1,18 @@
 """What was learnt in plain sentences, and what to do next: for people, so the numbers stand in them."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from statistics import median
 from typing import Any, Final
 
 from hpo.output import count
 from hpo.records import StudyState
-from hpo.report.evidence import Trial
+from hpo.report.charts.style import shown
+from hpo.report.contenders import Contender, contenders
 from hpo.report.final_words import sentences
 from hpo.report.findings import Findings
 from hpo.report.importances import Standing
+from hpo.report.noise import Noise
 from hpo.report.ranges import at_the_edge
 from hpo.report.significance import Verdict as EffectVerdict
 from hpo.report.size_findings import Verdict
@@ -84,9 +86,9 @@ def _facts(found: Findings) -> Iterator[tuple[str, str]]:
     trials = found.evidence.all_trials
     yield "trials with a score", f"{sum(trial.score is not None for trial in trials)} of {len(trials)}"
     if found.top:
-        best = found.top[0].trial
-        interval = _interval(best)
-        yield f"best {found.evidence.score_name}{interval and f', {interval}'}", f"{best.score:.4f}"
+        best = found.top[0].contender
+        more = f", mean of {best.runs} seeds" if best.runs > 1 else _interval(best) and f", {_interval(best)}"
+        yield f"best {found.evidence.score_name}{more}", shown(best.score)
     noise = found.noise
     yield "noise between seeds", "unknown" if noise is None else f"±{noise.standard_deviation:.2g}"
     seconds = sum(trial.seconds or 0.0 for trial in trials)
@@ -113,25 +115,29 @@ def _learnt(found: Findings) -> Iterator[str]:
 
 
 def _best(found: Findings) -> Iterator[str]:
-    best, others = found.top[0].trial, found.evidence.ranked()[1:]
-    interval = _interval(best)
-    said = f"The best of {count(1 + len(others), 'trial')} scores {best.score:.4f}{interval and f' ({interval})'}: "
-    yield f"{said}trial {best.number} of {best.study}, {best.label}. The best of many is lucky, which is not corrected"
-    low, high = best.number_of("auc_low"), best.number_of("auc_high")
-    if low is not None and high is not None and others:
-        inside = sum(low <= (trial.score or 0.0) <= high for trial in others)
+    ranked = contenders(found.evidence)
+    best, others = ranked[0], ranked[1:]
+    if best.runs > 1:
+        scores = f"has a mean of {shown(best.score)} over {best.runs} runs"
+    else:
+        scores = f"scores {shown(best.score)}{_interval(best) and f' ({_interval(best)})'}"
+    trial = best.first
+    yield (
+        f"The best of {count(len(ranked), 'configuration')} {scores}: trial {trial.number} of {trial.study}, "
+        f"{trial.label}. The best of many is lucky, which is not corrected"
+    )
+    if best.interval and others:
+        low, high = best.interval
+        inside = sum(low <= each.score <= high for each in others)
         yield f"{inside} of the {len(others)} other scores lie inside its interval: the order of these is not settled"
-    second = next((trial for trial in others if trial.configuration != best.configuration), None)
-    if found.noise is not None and second is not None:
-        yield _lead(found, best, second)
+    if found.noise is not None and others:
+        yield _lead(found.noise, best, others[0])
 
 
-def _lead(found: Findings, best: Trial, second: Trial) -> str:
-    assert found.noise is not None
-    lead = abs((best.score or 0.0) - (second.score or 0.0))
-    needed = found.noise.smallest_difference()
-    said = f"Its lead over trial {second.number}, {lead:.2g}, is"
-    if found.noise.is_below_noise(lead):
+def _lead(noise: Noise, best: Contender, second: Contender) -> str:
+    lead, needed = abs(best.score - second.score), noise.smallest_difference(best.runs, second.runs)
+    said = f"Its lead over trial {second.first.number}, {lead:.2g}, is"
+    if noise.is_below_noise(lead, best.runs, second.runs):
         return f"{said} below the noise between seeds ({needed:.2g} would show)"
     return f"{said} above the noise between seeds ({needed:.2g})"
 
@@ -140,7 +146,7 @@ def _against_baseline(found: Findings) -> Iterator[str]:
     baseline = found.baseline
     if baseline is None:
         return
-    best, to_beat = found.top[0].trial.score or 0.0, float(baseline["score"])
+    best, to_beat = found.top[0].contender.score, float(baseline["score"])
     interval = f"{baseline['low']:.3f}–{baseline['high']:.3f}"
     name = str(baseline["name"])
     what = f"{name[0].upper()}{name[1:]} scores {to_beat:.4f} ({interval})"
@@ -270,31 +276,23 @@ def _details(found: Findings) -> dict[str, tuple[str, ...]]:
 
 
 def _cheap(found: Findings) -> list[str]:
-    """Say what the cheapest budget gives for its share of the cost."""
-    timed = [trial for trial in found.evidence.complete if trial.seconds and trial.budget and trial.size]
-    budgets = sorted({str(trial.budget) for trial in timed}, key=lambda name: _typical(timed, name, "size"))
-    if len(budgets) < 2:
+    """Say what the cheapest budget gives for its share of the cost, by the best of equally many."""
+    timed = [trial for trial in found.evidence.complete if trial.seconds]
+    ends = [size for size in found.sizes.compared if any(trial.budget == size.label for trial in timed)]
+    if len(ends) < 2:
         return []
-    ends = [(budget, _typical(timed, budget, "seconds"), _best_score(found, timed, budget)) for budget in budgets]
-    (small, cheap, low), (large, dear, high) = ends[0], ends[-1]
+    small, large = ends[0], ends[-1]
+    times = [median(trial.seconds or 0.0 for trial in timed if trial.budget == size.label) for size in (small, large)]
     return [
-        f"A trial of {large} takes {dear / cheap:.1f} times as long as one of {small} (medians); the best of each "
-        f"score {high:.4f} and {low:.4f}"
+        f"A trial of {large.label} takes {times[1] / times[0]:.1f} times as long as one of {small.label} (medians); "
+        f"the expected best of {found.sizes.common_draws} is {shown(large.expected_best or 0.0)} and "
+        f"{shown(small.expected_best or 0.0)}"
     ]
 
 
-def _typical(trials: Sequence[Trial], budget: str, name: str) -> float:
-    return float(median(getattr(trial, name) for trial in trials if trial.budget == budget))
-
-
-def _best_score(found: Findings, trials: Sequence[Trial], budget: str) -> float:
-    best = found.evidence.ranked([trial for trial in trials if trial.budget == budget])[0]
-    return best.score or 0.0
-
-
-def _interval(trial: Trial) -> str:
-    low, high = trial.number_of("auc_low"), trial.number_of("auc_high")
-    return "" if low is None or high is None else f"{low:.3f}–{high:.3f}"
+def _interval(contender: Contender) -> str:
+    ends = contender.interval
+    return "" if ends is None else f"{ends[0]:.3f}–{ends[1]:.3f}"
 
 
 def _duration(seconds: float) -> str:

@@ -1,11 +1,13 @@
 """The best trials with all that it takes to run one again."""
 
 import json
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from hpo.report.charts.style import short
+from hpo.report.charts.style import short, shown
+from hpo.report.contenders import Contender, contenders
 from hpo.report.evidence import Evidence, Trial
 
 _SHOWN = 10
@@ -26,7 +28,12 @@ class TopTrial:
     """One of the best."""
 
     rank: int
-    trial: Trial
+    contender: Contender
+
+    @property
+    def trial(self) -> Trial:
+        """The first trial of the configuration."""
+        return self.contender.first
 
     @property
     def name(self) -> str:
@@ -42,7 +49,9 @@ class TopTrial:
             "number": trial.number,
             "label": trial.label,
             "kind": trial.kind.value,
-            "score": trial.score,
+            "score": self.contender.score,
+            "scores": {str(each.seed): each.score for each in self.contender.trials},
+            "trials": [each.number for each in self.contender.trials],
             "seed": trial.seed,
             "params": dict(trial.params),
             "derived": {name: attributes[name] for name in _HOW if name in attributes and name not in trial.params},
@@ -54,7 +63,7 @@ class TopTrial:
     @property
     def as_text(self) -> str:
         """The same, indented."""
-        return json.dumps(self.as_json(), indent=1, ensure_ascii=False)
+        return json.dumps(finite(self.as_json()), indent=1, ensure_ascii=False, allow_nan=False)
 
     def cells(self, columns: Sequence[str]) -> list[str]:
         """Return what stands in these columns."""
@@ -66,9 +75,9 @@ class TopTrial:
             "#": str(trial.number),
             "configuration": trial.label + (" (collapsed)" if trial.attributes.get("collapsed") else ""),
             "study": trial.study,
-            "score": f"{trial.score:.4f}",
-            "95 %": _interval(trial),
-            "seed": "–" if trial.seed is None else str(trial.seed),
+            "score": shown(self.contender.score),
+            "95 %": _interval(self.contender),
+            "seed": ", ".join("–" if each.seed is None else str(each.seed) for each in self.contender.trials),
             "parameters": short(trial.size) if trial.size else "–",
             "seconds": f"{trial.seconds:.0f}" if trial.seconds is not None else "–",
         }
@@ -79,23 +88,34 @@ class TopTrial:
 
 
 def top_trials(evidence: Evidence) -> tuple[TopTrial, ...]:
-    """Return the best trials of the study and of Phase 2, the best first."""
-    return tuple(TopTrial(rank, trial) for rank, trial in enumerate(evidence.ranked()[:_SHOWN], 1))
+    """Return the best configurations of the study and of Phase 2 by the mean over their seeds, the best first."""
+    return tuple(TopTrial(rank, each) for rank, each in enumerate(contenders(evidence)[:_SHOWN], 1))
 
 
 def top_columns(top: Sequence[TopTrial]) -> list[str]:
     """Return the columns that say anything of these trials."""
     searched = dict.fromkeys(name for each in top for name in each.trial.params)
     # Phase 2 searches logarithms; what they stand for is among the attributes.
-    names = dict.fromkeys(name.removesuffix("_log2") for name in searched)
+    named = {name: name.removesuffix("_log2") for name in searched}
+    known = {name for each in top for name in each.trial.attributes}
+    names = dict.fromkeys(meant if meant in known else name for name, meant in named.items())
     several = ["study"] if len({each.trial.study for each in top}) > 1 else []
-    interval = ["95 %"] if any(_interval(each.trial) != "–" for each in top) else []
+    interval = ["95 %"] if any(each.contender.interval for each in top) else []
     size = ["parameters"] if any(each.trial.size for each in top) else []
     skipped = {"budget", "style"} if all("shape" in each.trial.attributes for each in top) else set()
     kept = [name for name in names if name not in skipped]
     return ["#", "configuration", *several, "score", *interval, *kept, *size, "seed", "seconds"]
 
 
-def _interval(trial: Trial) -> str:
-    low, high = trial.number_of("auc_low"), trial.number_of("auc_high")
-    return "–" if low is None or high is None else f"{low:.3f}–{high:.3f}"
+def _interval(contender: Contender) -> str:
+    ends = contender.interval
+    return "–" if ends is None else f"{ends[0]:.3f}–{ends[1]:.3f}"
+
+
+def finite(value: Any) -> Any:  # noqa: ANN401  any JSON value
+    """Return a value without NaN and infinities, which JSON does not have."""
+    if isinstance(value, Mapping):
+        return {str(key): finite(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(each) for each in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -222,16 +222,19 @@ WITH scored AS (
 )
 SELECT params, seed, score FROM scored WHERE times > 1 ORDER BY number
 
--- name: worth_keeping_maximize
--- The best complete trials, and those that run: how good they are is not known yet.
-SELECT number FROM hpo.trial WHERE study = :study AND state = 'running'
-UNION ALL
-(SELECT number FROM hpo.trial WHERE study = :study AND state = 'complete' ORDER BY score DESC, number LIMIT :most)
+-- name: surpassed_maximize
+-- Ended trials without the best configurations, the mean of its seeds counting for each and its first trial standing for
+-- it: ten seeds of one would leave no place for others, and the luckiest of them is not what is wanted.
+SELECT number FROM hpo.trial WHERE study = :study AND state IN ('complete', 'pruned', 'failed')
+EXCEPT
+(SELECT min(number) FROM hpo.trial WHERE study = :study AND state = 'complete'
+ GROUP BY params ORDER BY avg(score) DESC, min(number) LIMIT :most)
 
--- name: worth_keeping_minimize
-SELECT number FROM hpo.trial WHERE study = :study AND state = 'running'
-UNION ALL
-(SELECT number FROM hpo.trial WHERE study = :study AND state = 'complete' ORDER BY score, number LIMIT :most)
+-- name: surpassed_minimize
+SELECT number FROM hpo.trial WHERE study = :study AND state IN ('complete', 'pruned', 'failed')
+EXCEPT
+(SELECT min(number) FROM hpo.trial WHERE study = :study AND state = 'complete'
+ GROUP BY params ORDER BY avg(score), min(number) LIMIT :most)
 
 -- name: repeated_failures
 -- How often trials ended badly for one and the same reason: by the last line of what they said, numbers in it aside,

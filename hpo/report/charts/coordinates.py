@@ -6,7 +6,7 @@ from typing import Any
 import plotly.graph_objects as go
 
 from hpo.report.charts.style import Chart, nothing, short, styled
-from hpo.report.evidence import Evidence, Trial
+from hpo.report.evidence import Evidence, Trial, hashable
 
 _NAME, _TITLE = "coordinates", "All parameters at once"
 # Values over two powers of ten are told apart on a logarithmic axis alone.
@@ -17,7 +17,7 @@ def coordinates(evidence: Evidence) -> Chart:
     """Return parallel coordinates of the study's own space; the score is the last axis and the colour."""
     trials = list(evidence.complete)
     names = [name for name in evidence.space if all(name in trial.params for trial in trials)]
-    names = [name for name in names if len({trial.params[name] for trial in trials}) > 1]
+    names = [name for name in names if len({hashable(trial.params[name]) for trial in trials}) > 1]
     if len(trials) < 3 or not names:
         return nothing(_NAME, _TITLE, "Fewer than three trials with a score, or no parameter that differs among them.")
     scores = [trial.score or 0.0 for trial in trials]

@@ -26,7 +26,7 @@ def cost(evidence: Evidence) -> Chart:
                 customdata=[
                     [f"trial {trial.number} of {trial.study}", trial.label, short(price)] for trial, price in own
                 ],
-                hovertemplate="%{customdata[0]}<br>%{customdata[1]}<br>%{y:.4f} for %{customdata[2]} "
+                hovertemplate="%{customdata[0]}<br>%{customdata[1]}<br>%{y:.5~g} for %{customdata[2]} "
                 + unit
                 + "<extra></extra>",
             )

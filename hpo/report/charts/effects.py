@@ -45,7 +45,7 @@ def effects_chart(found: EffectFindings) -> Chart:
                     "width": 4,
                 },
                 customdata=[[effect.contrast] for effect, _ in own],
-                hovertemplate="%{customdata[0]}<br>%{x:+.4f}<extra></extra>",
+                hovertemplate="%{customdata[0]}<br>%{x:+.3~g}<extra></extra>",
             )
     figure.add_vline(x=0, line={"color": INK, "width": 1})
     styled(figure, x="difference in score, right is better", y="", height=130 + 26 * len(shown))

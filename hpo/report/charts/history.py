@@ -3,7 +3,7 @@
 import plotly.graph_objects as go
 
 from hpo.report.charts.style import INK, MARKS, Chart, nothing, styled
-from hpo.report.evidence import Evidence, Trial
+from hpo.report.evidence import Evidence, Kind, Trial
 
 _NAME, _TITLE = "history", "The search"
 
@@ -24,7 +24,7 @@ def history(evidence: Evidence) -> Chart:
                 name=mark.name,
                 marker={"color": mark.colour, "symbol": mark.symbol, "size": 9},
                 customdata=[[f"trial {trial.number} of {trial.study}", trial.label] for _, trial in own],
-                hovertemplate="%{customdata[0]}<br>%{customdata[1]}<br>%{y:.4f}<extra></extra>",
+                hovertemplate="%{customdata[0]}<br>%{customdata[1]}<br>%{y:.5~g}<extra></extra>",
             )
     figure.add_scatter(
         x=list(range(1, len(scored) + 1)),
@@ -73,5 +73,11 @@ def _converged_at(evidence: Evidence, scored: list[Trial]) -> int | None:
     if record is None or record.state.value != "converged":
         return None
     count = record.evidence.get("count")
-    own = sum(trial.study == evidence.name for trial in scored)
-    return min(int(count), own) if isinstance(count, int) else own
+    own = [trial for trial in scored if trial.study == evidence.name]
+    judged = 0
+    for place, trial in enumerate(own):
+        if isinstance(count, int) and judged == count and trial.kind is not Kind.REPEAT:
+            return place
+        # Repeats are no further trials of the search: the rule does not count them.
+        judged += trial.kind is not Kind.REPEAT
+    return len(own)

@@ -2,7 +2,7 @@
 
 import plotly.graph_objects as go
 
-from hpo.report.charts.style import BLUE, GREEN, GREY, INK, SKY, VERMILION, Chart, logarithmic, nothing, styled
+from hpo.report.charts.style import BLUE, GREEN, GREY, INK, SKY, VERMILION, Chart, logarithmic, nothing, shown, styled
 from hpo.report.evidence import Evidence
 from hpo.report.rate_against_size import RateFindings
 from hpo.report.size_findings import Curve, SizeFindings
@@ -26,7 +26,7 @@ def sizes_chart(evidence: Evidence, found: SizeFindings) -> Chart:
         name="trials",
         marker={"color": GREY, "size": 6, "opacity": 0.55},
         customdata=[[f"trial {trial.number}", trial.label] for trial in trials],
-        hovertemplate="%{customdata[0]}<br>%{customdata[1]}<br>%{y:.4f}<extra></extra>",
+        hovertemplate="%{customdata[0]}<br>%{customdata[1]}<br>%{y:.5~g}<extra></extra>",
     )
     compared = found.compared
     figure.add_scatter(
@@ -103,7 +103,7 @@ def _draw_law(figure: go.Figure, curve: Curve) -> None:
 def rates_chart(evidence: Evidence, found: RateFindings | None) -> Chart:
     """Return the learning rates that were tried at each size, the best of them, and how they move."""
     if found is None:
-        return nothing(_RATES, _RATES_TITLE, "The study searches no learning rate.")
+        return nothing(_RATES, _RATES_TITLE, "The study searches no learning rate, or too many sizes to compare it at.")
     if not found.sizes:
         return nothing(_RATES, _RATES_TITLE, " ".join(found.sentences))
     trials = [trial for trial in evidence.complete if trial.size and (trial.number_of("learning_rate") or 0) > 0]
@@ -127,7 +127,7 @@ def rates_chart(evidence: Evidence, found: RateFindings | None) -> Chart:
         mode="markers",
         name="tried",
         marker={"color": GREY, "size": 6, "opacity": 0.5},
-        customdata=[[f"trial {trial.number}: {trial.score:.4f}"] for trial in trials],
+        customdata=[[f"trial {trial.number}: {shown(trial.score or 0.0)}"] for trial in trials],
         hovertemplate="%{customdata[0]}<br>learning rate %{y:.2g}<extra></extra>",
     )
     figure.add_scatter(

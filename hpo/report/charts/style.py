@@ -91,12 +91,13 @@ def logarithmic(values: Sequence[float], unit: str = "") -> dict[str, Any]:
     """Return what makes an axis logarithmic, with ticks that name a few round numbers in any range."""
     low, high = min(values) / 1.25, max(values) * 1.25
     decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
-    for steps in ((1,), (1, 3), (1, 2, 5), (1, 1.5, 2, 3, 5, 7)):
+    ticks: list[float] = []
+    for steps in ((1,), (1, 3), (1, 2, 5), (1, 1.5, 2, 3, 4, 5, 7)):
         ticks = [step * 10.0**decade for decade in decades for step in steps if low <= step * 10.0**decade <= high]
         if len(ticks) >= 3:
             break
     # More than six names run into each other on a phone.
-    ticks = ticks[:: -(-len(ticks) // 6)]
+    ticks = ticks[:: -(-len(ticks) // 6)] if ticks else [math.sqrt(low * high)]
     return {
         "type": "log",
         "range": [math.log10(low), math.log10(high)],
@@ -104,6 +105,11 @@ def logarithmic(values: Sequence[float], unit: str = "") -> dict[str, Any]:
         "ticktext": [short(tick) + unit for tick in ticks],
         "minor": {"showgrid": False},
     }
+
+
+def shown(score: float) -> str:
+    """Return a score in four decimals, or in four digits where that would hide it."""
+    return f"{score:.4f}" if score == 0 or 1e-3 <= abs(score) < 1e4 else f"{score:.4g}"
 
 
 def short(number: float) -> str:

@@ -5,7 +5,7 @@ from typing import Final
 
 import plotly.graph_objects as go
 
-from hpo.report.charts.style import BLUE, GREEN, GREY, ORANGE, VERMILION, Chart, nothing, styled
+from hpo.report.charts.style import BLUE, GREEN, GREY, ORANGE, VERMILION, Chart, nothing, shown, styled
 from hpo.report.evidence import Evidence, Trial
 
 _NAME, _TITLE = "timeline", "Workers"
@@ -69,7 +69,7 @@ def _look(trial: Trial) -> str:
 
 def _said(trial: Trial) -> str:
     if trial.score is not None:
-        return f"{trial.score:.4f}"
+        return shown(trial.score)
     lines = str(trial.attributes.get("message", "")).strip().splitlines()
     return lines[-1][:120] if lines else trial.state
 
