@@ -73,9 +73,9 @@ def replay(  # noqa: PLR0913  one parameter a flag
     ratio of a simple rule with costs beside that of holding: long from close to close of the next bar where the
     probability is at or above the threshold. No future is looked at, and no order is sent.
 
-    hpo replay best5 prices.csv --from 2018-01-01
+    hpo replay best5 prices.csv --from 2019-01-02
 
-    hpo replay best5 prices.csv --from 2018-01-01 --against best10 --quiet
+    hpo replay best5 prices.csv --from 2019-01-02 --against best10 --quiet
 
     Args:
         directory: What `hpo ensemble` made.

@@ -17,14 +17,17 @@ from studies.prediction import MemberModel, as_inputs, one_thread
 
 # Of forward passes for one time: the first one allocates.
 _PASSES = 3
+# What has to be free for a member, in sizes of its file: what is mapped is read, and a forward pass takes some.
+_ROOM = 3
 
 
 def measure_costs(candidates: Sequence[Candidate], shape: WindowShape) -> list[dict[str, Any]]:
     """Load one member after the other and predict a window with all of them.
 
     Returns:
-        one row for each number of members: `parameters`, `bytes` on the disk, `resident_mb` of the whole process with
-        its libraries, `added_mb` over those, and `seconds` of a prediction's forward passes on one thread.
+        one row for each number of members, up to those that this machine has memory for: `parameters`, `bytes` on the
+        disk, `resident_mb` of the whole process with its libraries, `added_mb` over those, and `seconds` of a
+        prediction's forward passes on one thread.
     """
     inputs, process = _empty_window(shape), psutil.Process()
     before = process.memory_info().rss
@@ -33,8 +36,10 @@ def measure_costs(candidates: Sequence[Candidate], shape: WindowShape) -> list[d
     parameters = size = 0
     with one_thread():
         for candidate in candidates:
-            models.append(_model(candidate, shape))
             contents = read_checkpoint(candidate.directory / WEIGHTS_NAME)
+            if contents.file_bytes * _ROOM > psutil.virtual_memory().available:
+                break
+            models.append(_model(candidate, shape))
             parameters, size = parameters + contents.parameters, size + contents.file_bytes
             seconds = [_seconds(models, inputs) for _ in range(_PASSES + 1)][1:]
             resident = process.memory_info().rss

@@ -299,9 +299,10 @@ def _agreement(maker: InputMaker, predictor: Predictor, stored: Floats) -> dict[
     panel, worst = maker.panel, 0.0
     expected = stored.reshape(-1, len(panel.series))
     with one_thread():
-        for decision in probes(panel):
-            history = maker.history_at(decision, predictor.rows)
-            found = predictor.together(predictor.members(predictor.inputs(history)))
+        windows = [predictor.inputs(maker.history_at(decision, predictor.rows)) for decision in probes(panel)]
+        # One member in memory at a time: nobody has looked yet whether all of them fit.
+        for decision, members in zip(probes(panel), predictor.members_in_turn(windows), strict=True):
+            found = predictor.together(members)
             worst = max(worst, float(np.abs(found - expected[decision - panel.splits.validation.start]).max()))
     return {
         "what": "probabilities from bounded buffers against those stored in training",

@@ -109,7 +109,7 @@ class Spec(Section):
         10,
         ge=0,
         le=LARGEST_CAP,
-        description="of how many of the best trials each machine keeps the weights, for an ensemble; 0: of none",
+        description="of how many of the best configurations the weights are kept, for an ensemble; 0: of none",
     )
     phase2: Phase2Spec = Phase2Spec()
     alerts: AlertSpec = AlertSpec()

@@ -19,7 +19,7 @@ from hpo.control import Control
 from hpo.errors import SpecDiffersError, StorageError, StudyGoneError
 from hpo.phase1 import ensure_study
 from hpo.presence import is_dead, this_worker
-from hpo.records import Cause, Outcome, StudyState, WorkerRecord
+from hpo.records import Cause, Outcome, StudyState, TrialState, WorkerRecord
 from hpo.settings import load_settings
 from hpo.storage import LockGivenUpError, Storage, advisory_lock, open_storage
 from studies.declaration import Prepared, architecture_values
@@ -503,6 +503,32 @@ def test_only_the_best_trials_and_those_under_way_keep_their_weights(storage: St
         claims.forget_surpassed()
         kept.append(path)
     assert files() == sorted([other, running, kept[1], kept[3]])
+
+
+def test_ten_seeds_of_one_configuration_take_one_place_and_its_first_trial_stands_for_it(
+    storage: Storage, tmp_path: Path
+) -> None:
+    spec = make_spec(objective="neuralforecast", keep_weights=2)
+    study = ensure_study(storage, spec, Prepared(architecture_values(spec)))
+    claims, control = Claims(storage, study, lambda worker: is_dead(worker, 60), tmp_path), Control(storage.engine)
+    worker = register(control)
+    first = take(claims, worker)
+    assert claims.end(first.trial, Outcome(None, score=0.7))
+    second = take(claims, worker)
+    assert claims.end(second.trial, Outcome(None, score=0.6))
+    for number, score in ((90, 0.9), (91, 0.68)):
+        again = replace(first.trial, number=number, slot=number, seed=number, design_id=None)
+        assert control.add_trial("s", again)
+        assert control.start_trial("s", number, worker)
+        assert control.end_trial("s", replace(again, worker=worker), TrialState.COMPLETE, score=score)
+    # One more that this storage has never heard of: another one has a study of the same name.
+    for number in (first.trial.number, 90, 91, second.trial.number, 77):
+        path = artifacts_directory(tmp_path, "s", number) / "weights.ckpt"
+        path.parent.mkdir(parents=True)
+        path.touch()
+    claims.forget_surpassed()
+    kept = {int(path.parent.name) for path in tmp_path.rglob("weights.ckpt")}
+    assert kept == {first.trial.number, second.trial.number, 77}
 
 
 def test_what_an_objective_of_a_users_own_keeps_is_never_removed(storage: Storage, tmp_path: Path) -> None:
