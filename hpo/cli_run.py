@@ -306,11 +306,13 @@ def _next_steps(result: "Result", workers: int | None) -> list[str]:
         return [again] if workers == 0 else []
     if study.state.value == "stopped":
         return [f"{hpo} resume {study.name}    let it give out trials again"]
+    report = f"{hpo} report {study.name} --out reports    what was learnt, with figures"
     steps = [
         f"{hpo} resume {study.name} --trials {study.cap + 20}    allow more trials",
         f"{hpo} dashboard    browse the trials",
     ]
-    return [f"{hpo} phase2 {study.name}    search the best budgets on", *steps] if study.phase == 1 else steps
+    onward = [f"{hpo} phase2 {study.name}    search the best budgets on"] if study.phase == 1 else []
+    return [report, *onward, *steps]
 
 
 def _dry_run(spec: "Spec", storage: str | None, *, as_json: bool) -> int:

@@ -167,3 +167,15 @@ def test_wrong_input_is_one_line_and_writes_nothing(hpo: Command, arguments: tup
     assert len(ended.err.strip().splitlines()) == 1
     assert sorted(hpo.directory.iterdir()) == before
     assert json.dumps(ended.out) == '""'
+
+
+def test_a_worker_puts_the_report_into_the_dashboard_when_a_study_has_ended(hpo: Command) -> None:
+    given = {"budgets": "2M", "forced": "false", "seeds": 1}
+    spec = SPEC.format(name="fleet", objective="score", trials=3, **given)
+    hpo.json("run", hpo.write("fleet.yaml", spec), "--workers", "0")
+    assert "learnt" not in _study_attributes(hpo, "fleet")
+    ended = hpo.run("worker", "--study", "fleet", "--idle-exit", "2")
+    assert ended.code == 0, ended.err
+    attributes = _study_attributes(hpo, "fleet")
+    assert "## What was learnt" in attributes["learnt"]
+    assert attributes["report"] == ["finished", 3]
