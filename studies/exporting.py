@@ -82,7 +82,8 @@ def export(order: ExportOrder, directory: Path) -> dict[str, Any]:
         InputError: the prices are not those of the study, or predictions are not of its panel.
     """
     candidates, size = order.candidates, order.size
-    panel = cut_before_test(open_panel(order.spec, order.home, order.fingerprint))
+    whole = open_panel(order.spec, order.home, order.fingerprint)
+    panel = cut_before_test(whole)
     maker, predictions = InputMaker(order.spec, panel), read_predictions(panel, candidates)
     split = half_split(predictions, size)
     picks = {name: SELECTIONS[name](predictions, size) for name in METHODS}
@@ -101,7 +102,8 @@ def export(order: ExportOrder, directory: Path) -> dict[str, Any]:
         "selections": {name: _selection(predictions, candidates, picks[name]) for name in METHODS},
         "half_split": _half_split_json(split),
         "sizes": _sizes(predictions, order.costs),
-        "input": maker.as_json(),
+        # The file of prices may have grown since.
+        "input": {**maker.as_json(), "prices_until": str(whole.dates[-1])[:10]},
         "panel": order.fingerprint,
     }
     predictor = Predictor(EnsembleFile.model_validate(content), directory)
@@ -247,7 +249,6 @@ class InputMaker:
             "base_rate": panel.base_rates["train"],
             "train_until": str(panel.dates[panel.splits.train.stop - 1])[:10],
             "validation_until": str(panel.dates[panel.splits.validation.stop - 1])[:10],
-            "prices_until": str(self._history.dates[-1])[:10],
             "mean": self._scaler.mean.tolist(),
             "deviation": self._scaler.deviation.tolist(),
         }
