@@ -168,6 +168,11 @@ class Control:
         """Return the numbers of ended trials that stand for none of the best configurations, so many at most."""
         return {row["number"] for row in self._read(f"surpassed_{direction}", study=study, most=most)}
 
+    def last_to_end(self, study: str) -> str | None:
+        """Return the worker that has ended the last trial; None where none has ended."""
+        rows = self._read("last_to_end", study=study)
+        return rows[0]["worker"] if rows else None
+
     def open_designs(self, study: str) -> list[str]:
         """Names of the forced configurations that have not ended."""
         return [row["design"] for row in self._read("open_designs", study=study)]

@@ -25,7 +25,7 @@ from hpo.memory_room import MemoryRoom, Reservation
 from hpo.presence import is_dead, this_worker
 from hpo.pulse import Pulse
 from hpo.records import Cause, OpenWork, Outcome, StudyState, TrialRecord, WorkerRecord
-from hpo.report_request import request_report
+from hpo.report_request import request_report, settle_reports
 from hpo.settings import Settings
 from hpo.stopping import Patience, StopSignals
 from hpo.storage import LockGivenUpError, Storage, database_away, open_storage
@@ -142,8 +142,6 @@ class Worker:
         self._control = Control(storage.engine)
         self._claims: dict[str, Claims] = {}
         self._unready_until: dict[str, float] = {}
-        # Studies that have work, by the last look, and those worked on since their report.
-        self._open: set[str] = set()
         self._unreported: set[str] = set()
         self._trial: TrialProcess | None = None
         self._memory_after: deque[float] = deque(maxlen=_REMEMBERED_TRIALS)
@@ -180,7 +178,6 @@ class Worker:
                 continue
             self._patiently(self._publish_reports, at_stake=False)
             if self._patiently(partial(self._may_leave, time.monotonic() - idle_since), at_stake=False):
-                self._patiently(partial(self._publish_reports, leaving=True), at_stake=False)
                 break
             if not self._is_leaving():
                 self._stop.wake.wait(self._pause(time.monotonic() - idle_since))
@@ -199,9 +196,7 @@ class Worker:
         return {**vitals, "studies": self._options.studies}
 
     def _take(self) -> Claim | None:
-        found = self._control.open_work(self._options.studies)
-        self._open = {work.study for work in found}
-        for work in found:
+        for work in self._control.open_work(self._options.studies):
             deserted = any(map(self._is_deserter, work.holders))
             if not (work.gives or work.unsaid or deserted) or not self._is_ready(work):
                 continue
@@ -222,18 +217,12 @@ class Worker:
                 raise
         return None
 
-    def _publish_reports(self, *, leaving: bool = False) -> None:
-        """Put what was learnt into the dashboard where a study has ended that this worker has worked on."""
-        # `hpo run` does so for its own workers. Of what has open work nobody asks: an idle worker costs no query.
-        among = self._unreported if leaving else self._unreported - self._open
-        for name in [] if self._options.until_done else sorted(among):
-            study, options, fault = self._control.study(name), self._options, ""
-            if study is not None and study.ended:
-                fault = request_report(options.fork_address, self._settings, options.storage_url, name)
-            if fault:
-                _LOG.warning("the report of %s is not in the dashboard: %s", name, fault)
-            else:
-                self._unreported.discard(name)
+    def _publish_reports(self) -> None:
+        """Put what was learnt into the dashboard where a study has ended; `hpo run` does so for its own workers."""
+        options = self._options
+        if not options.until_done:
+            report = partial(request_report, options.fork_address, self._settings, options.storage_url)
+            settle_reports(self._control, self._me.id, self._unreported, report)
 
     def _is_deserter(self, holder: WorkerRecord) -> bool:
         """Return whether the holder of a trial does not work on it; this worker itself does not while it looks."""

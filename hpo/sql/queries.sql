@@ -236,6 +236,10 @@ EXCEPT
 (SELECT min(number) FROM hpo.trial WHERE study = :study AND state = 'complete'
  GROUP BY params ORDER BY avg(score), min(number) LIMIT :most)
 
+-- name: last_to_end
+SELECT worker FROM hpo.trial WHERE study = :study AND ended_at IS NOT NULL AND state <> 'replaced'
+ORDER BY ended_at DESC, number DESC LIMIT 1
+
 -- name: repeated_failures
 -- How often trials ended badly for one and the same reason: by the last line of what they said, numbers in it aside,
 -- where they failed; by the cause alone elsewhere, for what those say names a worker, a size or a step. A configuration
