@@ -1,12 +1,15 @@
 """`hpo report`: what a search has learnt."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
 from budgets.errors import InputError
 from hpo.output import Json, Storage, complain, print_json, say, worker_count
+
+if TYPE_CHECKING:
+    from hpo.reporting import Report
 
 Flag = Annotated[bool, Parameter(negative="")]
 
@@ -52,7 +55,7 @@ def report(  # noqa: PLR0913  one option a line of the help
         final_seeds: How many seeds each of them is trained with; default: 3.
         workers: Trainings at once with --final, or auto.
     """
-    from hpo.reporting import as_json, check_directory
+    from hpo.reporting import check_directory
     from hpo.reporting import report as make
     from hpo.settings import load_settings
 
@@ -69,17 +72,24 @@ def report(  # noqa: PLR0913  one option a line of the help
     elif top_k is not None or final_seeds is not None:
         raise InputError("--top-k and --final-seeds say what --final trains: add --final, or leave them out")
     made = make(load_settings(), storage, study, kind=format, directory=directory, size=size, publish=publish)
+    _show(made, study, as_json=json_output)
+    return 0
+
+
+def _show(made: "Report", study: str, *, as_json: bool) -> None:
+    """Print a report that has been made, or what was learnt beside the file that it went to."""
     if made.published is not None:
         complain(f"{made.published} figures and the summary are in the dashboard: `hpo dashboard` shows them")
-    if json_output:
-        print_json({**as_json(made.found, made.words), "file": None if made.path is None else str(made.path)})
+    if as_json:
+        from hpo.reporting import as_json as whole
+
+        print_json({**whole(made.found, made.words), "file": None if made.path is None else str(made.path)})
     elif made.path is None:
         say(made.text.rstrip("\n"))
     else:
         from hpo.report_view import print_summary
 
         print_summary(study, made.words, made.path)
-    return 0
 
 
 def read_finalists(

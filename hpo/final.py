@@ -73,13 +73,6 @@ class Ended:
     since: int
 
 
-def stored(settings: Settings, storage_url: str | None, name: str) -> FinalReading | None:
-    """Return what the test part of this version of a study said, where it has been read; reads nothing itself."""
-    with open_existing(settings, storage_url, name) as service:
-        version = _version(_searched(service, name))
-        return stored_reading(service.storage.engine, name, version)
-
-
 def final(
     name: str,
     settings: Settings,

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from statistics import fmean
 from typing import Any
@@ -179,8 +179,6 @@ def _middle(sizes: Sequence[float]) -> float:
 
 def _noise_of(evidence: Evidence, value: str) -> float | None:
     """Return the noise between seeds of another value than the score."""
-    from dataclasses import replace
-
     trials = [replace(trial, score=trial.number_of(value)) for trial in evidence.all_trials]
     found = noise_floor(trials)
     return found.standard_deviation if found else None

@@ -15,13 +15,12 @@ from sqlalchemy import Engine, text
 
 from hpo.control import Control
 from hpo.control_schema import migrate
-from hpo.final import stored
 from hpo.final_reading import fault
 from hpo.records import StudyRecord, StudyState
+from hpo.report.evidence import Evidence
 from hpo.report.final_result import FinalResult, result_of
 from hpo.report.finalists import Finalist, FinalPlan, Retrained
-from hpo.report.readings import begin_reading, end_reading, readings_before, stored_reading
-from hpo.settings import Settings
+from hpo.report.readings import begin_reading, end_reading, reading_of, readings_before, stored_reading
 from hpo.storage import open_engine, parse_storage_url
 from studies.baseline import decision_clusters, validation_clusters
 from studies.data.panel import load_panel
@@ -204,12 +203,12 @@ def test_whoever_begins_second_gets_what_the_first_has_written_and_changes_neith
     assert found.read_at == first.read_at
 
 
-def test_a_report_finds_the_reading_of_the_version_that_the_study_has_now(engine: Engine, tmp_path: Path) -> None:
-    url = engine.url.render_as_string(hide_password=False)
-    assert stored(Settings(home=tmp_path), url, "read") is None
+def test_a_report_finds_the_reading_of_the_version_that_the_study_has_now(engine: Engine) -> None:
+    evidence = Evidence("read", "maximize", "validation AUC", (), record=Control(engine).study("read"))
+    assert reading_of(engine, evidence) is None
     begin_reading(engine, "read", "an older version", plan_of(1))
     begun = begin_reading(engine, "read", "read", plan_of(2, 3))
-    assert stored(Settings(home=tmp_path), url, "read") == begun
+    assert reading_of(engine, evidence) == begun
 
 
 def test_many_that_begin_at_once_write_one_reading(engine: Engine) -> None:

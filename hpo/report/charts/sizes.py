@@ -28,6 +28,27 @@ def sizes_chart(evidence: Evidence, found: SizeFindings) -> Chart:
         customdata=[[f"trial {trial.number}", trial.label] for trial in trials],
         hovertemplate="%{customdata[0]}<br>%{customdata[1]}<br>%{y:.5~g}<extra></extra>",
     )
+    _draw_sizes(figure, found)
+    styled(figure, x=f"parameters ({evidence.size_name.replace('_', ' ')})", y=evidence.score_name, height=460)
+    reach = [*(trial.size or 1.0 for trial in trials), *(found.curve.sizes if found.curve else ())]
+    figure.update_xaxes(**logarithmic(reach))
+    return Chart(_NAME, _TITLE, _caption(found), figure)
+
+
+def _caption(found: SizeFindings) -> str:
+    caption = (
+        f"The best of {found.common_draws} is what so many trials at a size would have found on average: a size with "
+        "more trials has no head start."
+        if found.common_draws
+        else "Too few trials at each size to compare the best of equally many."
+    )
+    if found.curve is not None:
+        return f"{caption} The band is the bracket over the unknown floor, joined with the bootstrap."
+    return caption
+
+
+def _draw_sizes(figure: go.Figure, found: SizeFindings) -> None:
+    """Draw the best of equally many at each size, and the largest size as the law of the others predicts it."""
     compared = found.compared
     figure.add_scatter(
         x=[size.size for size in compared],
@@ -61,18 +82,6 @@ def sizes_chart(evidence: Evidence, found: SizeFindings) -> Chart:
                 "color": VERMILION,
             },
         )
-    styled(figure, x=f"parameters ({evidence.size_name.replace('_', ' ')})", y=evidence.score_name, height=460)
-    reach = [*(trial.size or 1.0 for trial in trials), *(found.curve.sizes if found.curve else ())]
-    figure.update_xaxes(**logarithmic(reach))
-    caption = (
-        f"The best of {found.common_draws} is what so many trials at a size would have found on average: a size with "
-        "more trials has no head start."
-        if found.common_draws
-        else "Too few trials at each size to compare the best of equally many."
-    )
-    if found.curve is not None:
-        caption += " The band is the bracket over the unknown floor, joined with the bootstrap."
-    return Chart(_NAME, _TITLE, caption, figure)
 
 
 def _draw_law(figure: go.Figure, curve: Curve) -> None:
