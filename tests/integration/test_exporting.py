@@ -3,7 +3,9 @@
 import json
 import warnings
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -59,7 +61,10 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
             found.append(Candidate(spec.name, number, number, spec.model, auc, directory))
         found.sort(key=lambda each: -each.score)
         panel = open_panel(spec, root, sizes["panel"])
-        costs = measure_costs(found, window_shape(panel))
+        # As the command does, in a process where nothing was loaded before: this one has trained, and the members would
+        # fit into the memory that it has freed.
+        with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+            costs = pool.submit(measure_costs, found, window_shape(panel)).result()
         order = ExportOrder(spec, root, sizes["panel"], tuple(found), 2, None, costs, {"missing": []})
         directory = root / "ensemble"
         directory.mkdir()
