@@ -5,13 +5,17 @@ ones. Every random number of a step would differ, and a trial that is run again 
 ran out of memory, would end with another score. So every part begins with the random state of its step, draws the
 masks of all its windows, and uses its own.
 
-It costs the drawing of `accumulation` times as many numbers as are used; at one part nothing changes.
+It costs the drawing of `accumulation` times as many numbers as are used.
 """
 
+import math
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
+
+# Values of a random 16-bit number: a rate of dropout is rounded to this fineness, and the scale is that of the rounded.
+_SHADES = 2**16
 
 
 @dataclass
@@ -50,23 +54,32 @@ class WholeBatchDropout(nn.Module):
 
     def forward(self, values: Tensor) -> Tensor:
         """Return the values with a share of p set to zero, and the others scaled up."""
-        parts, part = self._randomness.parts, self._randomness.part
-        if not self.training or self.p == 0 or (parts == 1 and values.device.type == "cpu"):
-            return nn.functional.dropout(values, self.p, self.training)
-        rows = values.shape[0]
-        # On a CPU these are the numbers that torch's dropout draws; elsewhere its fused one draws others, so that one
-        # part has to be drawn here too. One byte a value: the mask of the whole batch is the largest tensor of a pass.
-        whole = _empty_of_whole(values, parts).bernoulli_(1 - self.p)
-        # A copy, so that the mask of the whole batch is not kept for the backward pass.
-        return values * whole[part * rows : (part + 1) * rows].to(values.dtype).div(1 - self.p)
+        dropped = round(self.p * _SHADES)
+        if not self.training or dropped == 0:
+            return values
+        if dropped == _SHADES:
+            return values * 0.0
+        rows, part = values.shape[0], self._randomness.part
+        whole = _shades_of_whole(values, self._randomness.parts)
+        kept = whole[part * rows : (part + 1) * rows] >= dropped - _SHADES // 2
+        # Four bytes a value stay for the backward pass, as with torch's dropout: kept as booleans they would be
+        # converted there once more, and a value then takes 7.5 ns in both passes instead of 4.6.
+        return values * kept.to(values.dtype).mul_(_SHADES / (_SHADES - dropped))
 
 
-def _empty_of_whole(values: Tensor, parts: int) -> Tensor:
-    """Return an empty mask of so many times the rows, laid out as the values are: numbers are drawn in that order."""
+def _shades_of_whole(values: Tensor, parts: int) -> Tensor:
+    """Return random int16 for so many times the rows, laid out as the values are: numbers are drawn in that order.
+
+    Four of them are cut out of each random int64. On a CPU that takes 2 ns a value; `bernoulli_`, which draws a number
+    of 53 bits for each, takes 15 to 20, which was a fifth of a training step.
+    """
     strides = values.stride()
     order = sorted(range(values.dim()), key=lambda axis: -strides[axis])
     shape = [values.shape[axis] * (parts if axis == 0 else 1) for axis in order]
-    return values.new_empty(shape, dtype=torch.bool).permute([order.index(axis) for axis in range(values.dim())])
+    count = math.prod(shape)
+    numbers = torch.empty(-(-count // 4), dtype=torch.int64, device=values.device).random_(-(2**63), None)
+    shades = numbers.view(torch.int16)[:count].view(shape)
+    return shades.permute([order.index(axis) for axis in range(values.dim())])
 
 
 def use_whole_batch_dropout(network: nn.Module, randomness: StepRandomness) -> None:

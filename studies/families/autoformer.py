@@ -22,10 +22,12 @@ def _build(architecture: Architecture, shape: WindowShape, dropout: float, seed:
     from neuralforecast.models import Autoformer
 
     from studies.families.attention import correlate_by_window
+    from studies.families.equal_layers import with_matrix_convolutions
     from studies.families.folding import FoldedSeries
 
     options = encoder_decoder.options(architecture, shape, dropout, seed)
-    return FoldedSeries(correlate_by_window(Autoformer(**options, factor=_FACTOR)))
+    network = correlate_by_window(Autoformer(**options, factor=_FACTOR))
+    return FoldedSeries(with_matrix_convolutions(network))
 
 
 def count(architecture: Architecture, shape: WindowShape) -> ParameterGroups:

@@ -29,11 +29,12 @@ def _build(architecture: Architecture, shape: WindowShape, dropout: float, seed:
     from neuralforecast.models import FEDformer
 
     from studies.families.attention import transform_in_full_precision
+    from studies.families.equal_layers import with_matrix_convolutions
     from studies.families.folding import FoldedSeries
     from studies.families.mending import freeze
 
     network = FEDformer(**encoder_decoder.options(architecture, shape, dropout, seed), modes=_MAXIMUM_MODES)
-    return FoldedSeries(freeze(transform_in_full_precision(network), _UNUSED))
+    return FoldedSeries(with_matrix_convolutions(freeze(transform_in_full_precision(network), _UNUSED)))
 
 
 def _modes(shape: WindowShape) -> tuple[int, int]:

@@ -22,10 +22,12 @@ def _build(architecture: Architecture, shape: WindowShape, dropout: float, seed:
     from neuralforecast.models import Informer
 
     from studies.families.attention import sample_by_seed
+    from studies.families.equal_layers import with_matrix_convolutions
     from studies.families.folding import FoldedSeries
 
     options = encoder_decoder.options(architecture, shape, dropout, seed)
-    return FoldedSeries(sample_by_seed(Informer(**options, factor=_FACTOR, distil=False), seed))
+    network = sample_by_seed(Informer(**options, factor=_FACTOR, distil=False), seed)
+    return FoldedSeries(with_matrix_convolutions(network))
 
 
 def _forward_flops(architecture: Architecture, shape: WindowShape) -> int:

@@ -15,6 +15,7 @@ def _build(architecture: Architecture, shape: WindowShape, dropout: float, seed:
     from neuralforecast.models import iTransformer
 
     from studies.families.attention import drop_by_module
+    from studies.families.equal_layers import FirstTokensLayer, with_matrix_convolutions
 
     network = iTransformer(
         **model_options(shape, seed),
@@ -29,7 +30,9 @@ def _build(architecture: Architecture, shape: WindowShape, dropout: float, seed:
         # The inputs are 0/1 labels and scaled indicators: normalizing a window again would erase the base rate.
         use_norm=False,
     )
-    return drop_by_module(network)
+    layers = network.encoder.attn_layers
+    layers[-1] = FirstTokensLayer(layers[-1], shape.n_series)
+    return with_matrix_convolutions(drop_by_module(network))
 
 
 def _tokens(shape: WindowShape) -> int:
@@ -52,8 +55,13 @@ def _count(architecture: Architecture, shape: WindowShape) -> ParameterGroups:
 
 
 def _forward_flops(architecture: Architecture, shape: WindowShape) -> int:
-    tokens = _tokens(shape)
-    return encoder_flops(architecture.n_layers, architecture.d_model, tokens, tokens)
+    """Return the layers, the last of which answers for the series alone.
+
+    It takes 4·d² a token for keys and values, and for each series 20·d² and 4·T·d.
+    """
+    tokens, width = _tokens(shape), architecture.d_model
+    last = 4 * width**2 * tokens + shape.n_series * (20 * width**2 + 4 * tokens * width)
+    return encoder_flops(architecture.n_layers - 1, width, tokens, tokens) + last
 
 
 def _blocks(network: Any) -> "Sequence[nn.Module]":  # noqa: ANN401  NeuralForecast ships no types

@@ -22,6 +22,7 @@ def _build(architecture: Architecture, shape: WindowShape, dropout: float, seed:
     from neuralforecast.models import TimeXer
 
     from studies.families.attention import drop_by_module
+    from studies.families.equal_layers import with_matrix_convolutions
     from studies.families.folding import PastFeatures
 
     network = TimeXer(
@@ -38,7 +39,7 @@ def _build(architecture: Architecture, shape: WindowShape, dropout: float, seed:
         use_norm=False,
     )
     network.head.dropout.p = 0.0
-    return PastFeatures(drop_by_module(network))
+    return PastFeatures(with_matrix_convolutions(drop_by_module(network)))
 
 
 def _patches(shape: WindowShape) -> int:

@@ -14,10 +14,11 @@ def _build(architecture: Architecture, shape: WindowShape, dropout: float, seed:
     from neuralforecast.models import VanillaTransformer
 
     from studies.families.attention import drop_by_module
+    from studies.families.equal_layers import with_matrix_convolutions
     from studies.families.folding import FoldedSeries
 
     network = VanillaTransformer(**encoder_decoder.options(architecture, shape, dropout, seed))
-    return FoldedSeries(drop_by_module(network))
+    return FoldedSeries(with_matrix_convolutions(drop_by_module(network)))
 
 
 def count(architecture: Architecture, shape: WindowShape) -> ParameterGroups:

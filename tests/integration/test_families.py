@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from budgets import BUDGET_CONFIGS, STYLES, Architecture, ParameterGroups
-from studies.families import FAMILIES, WindowShape
+from studies.families import FAMILIES, WindowShape, equal_layers
 from studies.families.recompute import recompute_blocks
 
 # What the names of NeuralForecast's modules belong to, the first that is found in them.
@@ -279,6 +279,27 @@ def test_recomputing_gives_the_same_loss_and_gradients_and_keeps_the_names(famil
     for name, gradient in gradients.items():
         assert (gradient is None) == (same_gradients[name] is None)
         assert gradient is None or torch.allclose(gradient, same_gradients[name], rtol=1e-5, atol=1e-7), name
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_faster_layers_give_the_outputs_and_gradients_of_those_of_neuralforecast(
+    family: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    faster, inputs = built(family).train(), random_inputs(shape_for(family, WINDOW), 4)
+    monkeypatch.setattr(equal_layers, "with_matrix_convolutions", lambda network: network)
+    monkeypatch.setattr(equal_layers, "FirstTokensLayer", lambda layer, _n_kept: layer)
+    original = built(family).train()
+    assert list(faster.state_dict()) == list(original.state_dict())
+    found, expected = faster(inputs), original(inputs)
+    assert torch.allclose(found, expected, rtol=1e-5, atol=1e-6)
+    assert expected.std() > 1e-3
+    found[:, -1].square().sum().backward()
+    expected[:, -1].square().sum().backward()
+    for (name, one), other in zip(faster.named_parameters(), original.parameters(), strict=True):
+        assert torch.equal(one, other), name
+        if other.grad is not None:
+            assert one.grad is not None, name
+            assert torch.allclose(one.grad, other.grad, rtol=1e-3, atol=1e-5), name
 
 
 @pytest.mark.parametrize("shape", [WindowShape(80, 1, 2, 20), WindowShape(48, 5, 3, 4)])

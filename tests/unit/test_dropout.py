@@ -31,12 +31,49 @@ def test_the_masks_of_parts_are_those_of_the_whole_batch(parts: int, shape: tupl
     values = torch.rand(WINDOWS, *shape) + 1
     if transposed and len(shape) > 1:
         values = values.transpose(1, 2)
-    torch.manual_seed(5)
-    first, second = nn.Dropout(0.5), nn.Dropout(0.2)
-    expected = [second(first(values)) for _ in range(2)]
-    found = in_parts(values, parts)
+    expected, found = in_parts(values, 1), in_parts(values, parts)
     assert all(torch.equal(one, other) for one, other in zip(found, expected, strict=True))
     assert not torch.equal(found[0], found[1])
+
+
+@pytest.mark.parametrize("rate", [0.1, 0.3, 0.5, 0.7, 0.999])
+def test_a_share_of_the_values_is_dropped_and_the_others_make_up_for_it(rate: float) -> None:
+    torch.manual_seed(1)
+    found = WholeBatchDropout(rate, StepRandomness())(torch.ones(1_000_000))
+    deviation = (rate * (1 - rate) / len(found)) ** 0.5
+    assert abs(float((found == 0).double().mean()) - rate) < 5 * deviation + 1e-5
+    kept = found[found != 0].unique()
+    assert len(kept) == 1
+    assert float(kept) == pytest.approx(1 / (1 - rate), rel=1e-2)
+
+
+def test_values_are_dropped_independently_of_their_neighbours() -> None:
+    # Four masks come out of one random number.
+    torch.manual_seed(2)
+    dropped = (WholeBatchDropout(0.3, StepRandomness())(torch.ones(400_000)) == 0).double()
+    standard = (dropped - dropped.mean()) / dropped.std()
+    for distance in range(1, 9):
+        assert abs(float((standard[distance:] * standard[:-distance]).mean())) < 5 / len(dropped) ** 0.5
+    by_place = dropped.view(-1, 4).mean(0)
+    assert (by_place - 0.3).abs().max() < 5 * (0.21 / 100_000) ** 0.5
+
+
+@pytest.mark.parametrize("rate", [0.0, 1.0])
+def test_the_ends_of_the_scale_drop_nothing_and_everything(rate: float) -> None:
+    values = torch.rand(4, 3, requires_grad=True)
+    found = WholeBatchDropout(rate, StepRandomness())(values)
+    assert torch.equal(found, values * (1 - rate))
+    found.sum().backward()
+    assert values.grad is not None
+    assert torch.equal(values.grad, torch.full((4, 3), 1 - rate))
+
+
+def test_the_gradient_has_the_mask_of_the_values() -> None:
+    values = torch.rand(8, 5, requires_grad=True)
+    found = WholeBatchDropout(0.5, StepRandomness())(values)
+    found.sum().backward()
+    assert values.grad is not None
+    assert torch.equal(values.detach() * values.grad, found.detach())
 
 
 def test_windows_that_are_folded_into_the_batch_have_the_same_masks() -> None:
