@@ -42,9 +42,9 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 class Trial:
     """A trial that may be stopped after so many steps, and begun again."""
 
-    def __init__(self, home: Path, root: Path, **search: Any) -> None:
+    def __init__(self, home: Path, root: Path, seed: int = 1, **search: Any) -> None:
         self.spec = read_spec("quickstart", {"training": TRAINING, **search})
-        self.home, self.root = home, root
+        self.home, self.root, self.seed = home, root, seed
         self.attempt = 0
 
     def run(self, asks: Callable[[], bool] = lambda: False, send: Any = lambda *_: False) -> float:
@@ -53,7 +53,7 @@ class Trial:
             self.spec,
             number=self.attempt,
             attempt=self.attempt,
-            seed=1,
+            seed=self.seed,
             directory=artifacts_directory(self.root, "q", self.attempt),
             checkpoint_directory=checkpoint_directory(self.root, "q", 1),
             home=self.home,
@@ -94,10 +94,12 @@ def test_the_kept_weights_give_the_stored_predictions(home: Path, tmp_path: Path
 
 
 def test_a_trial_that_was_interrupted_has_the_weights_of_its_best_look(home: Path, tmp_path: Path) -> None:
-    whole = Trial(home, tmp_path / "whole")
+    # A seed whose best look is not the last one, after which nothing can be interrupted.
+    whole = Trial(home, tmp_path / "whole", seed=3)
     whole.run()
     best = whole.context.attributes["best_step"]
-    broken, asked = Trial(home, tmp_path / "broken"), iter(range(100))
+    assert best < TRAINING["max_steps"]
+    broken, asked = Trial(home, tmp_path / "broken", seed=3), iter(range(100))
     with pytest.raises(PrunedError):
         # In the middle between the best look and the next.
         broken.run(asks=lambda: next(asked) == best)
