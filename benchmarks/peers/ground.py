@@ -39,6 +39,7 @@ class Ground:
         self.steps = steps
         self.home = Path(tempfile.mkdtemp(prefix="hpo-peers-", dir="/tmp"))
         self.data = self.home / "data.csv"
+        self._started: list[subprocess.Popen[str]] = []
 
     def __enter__(self) -> Self:
         self._server = embedded.use(self.home / "home")
@@ -51,6 +52,11 @@ class Ground:
         return self
 
     def __exit__(self, *_: object) -> None:
+        # Whatever is left after a failure.
+        for process in self._started:
+            if process.poll() is None:
+                process.terminate()
+                process.communicate()
         self._server.leave()
         embedded.release(self.home / "home")
         shutil.rmtree(self.home, ignore_errors=True)
@@ -119,7 +125,8 @@ class Ground:
         environment = {**inherited, **ours, **(variables or {})}
         pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
         # Not in the repository: NeuralForecast's Lightning writes where it is started.
-        return subprocess.Popen(command, cwd=self.home, env=environment, text=True, **pipes)
+        self._started.append(subprocess.Popen(command, cwd=self.home, env=environment, text=True, **pipes))
+        return self._started[-1]
 
     def finish(self, process: "subprocess.Popen[str]") -> str:
         """Wait for a command and return what it printed.
