@@ -1,0 +1,266 @@
+"""Trials an hour on this machine: our fleet against a plain script, one and two of it, and AutoiTransformer.
+
+    .venv/bin/python benchmarks/trials_an_hour.py [--quick] [--whole] [--steps] [--save]
+
+All train the same 18 quickstart-sized configurations (750k and 2M, 60 steps of 32 windows of 80 rows) on the same
+data with the same seed, and look once, at the end, at the same validation decisions. The peers are in
+`benchmarks/peers/`, as one would write them. A turn trains a third of the 18, and three turns all of them; with
+--whole, which takes much longer, every turn trains all. With --steps, one worker of two threads takes part as well:
+that shows what two workers are worth.
+"""
+
+import argparse
+import json
+import re
+import subprocess
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import partial
+from pathlib import Path
+from statistics import median
+from typing import Final
+
+import pandas as pd
+from peers.configurations import Configuration, a_third, all_configurations, key_of
+from peers.ground import Ground
+from scipy.special import expit
+from side_by_side import Result, Side, ratios, show, spread, take_turns
+
+from studies.baseline import validation_clusters
+from studies.metrics import Scores, classification_scores
+
+_STEPS: Final = 60
+_TURNS: Final = 6
+_ALL: Final = 18
+
+OURS: Final = "ours, 2 workers"
+ONE_WORKER: Final = "ours, 1 worker of 2 threads"
+PLAIN: Final = "(i) plain script"
+TWICE: Final = "(ii) plain script, twice"
+TWICE_ONE_THREAD: Final = "(ii) the same, 1 thread each"
+AUTO: Final = "(iii) AutoiTransformer"
+_ONE_THREAD: Final = {"OMP_NUM_THREADS": "1"}
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A trial as a side left it: when it ran, its AUC, and the interval where that is known."""
+
+    params: Configuration
+    auc: float
+    start: datetime
+    end: datetime
+    low: float | None = None
+    high: float | None = None
+
+    @property
+    def seconds(self) -> float:
+        """From when it was given out until its score was written."""
+        return (self.end - self.start).total_seconds()
+
+
+@dataclass(frozen=True)
+class Turn:
+    """What a side did in one turn: seconds of the whole command, and the trials that were asked for."""
+
+    whole: float
+    trials: Sequence[Trained]
+
+    @property
+    def working(self) -> float:
+        """Seconds from the start of the first trial to the end of the last one that was asked for."""
+        start, end = min(trial.start for trial in self.trials), max(trial.end for trial in self.trials)
+        return (end - start).total_seconds()
+
+    @property
+    def trials_an_hour(self) -> float:
+        """Without start-up and ending."""
+        return 3600 * len(self.trials) / self.working
+
+    @property
+    def seconds_of_all(self) -> float:
+        """Seconds of the whole command with all 18 trials: start-up and ending once, the work as often as needed."""
+        return self.whole - self.working + self.working * _ALL / len(self.trials)
+
+
+@dataclass
+class Contest:
+    """The sides over their turns."""
+
+    ground: Ground
+    choose: Callable[[int], list[Configuration]]
+    turns: dict[str, list[Turn]] = field(default_factory=dict)
+
+    def side(self, name: str, train: Callable[[str, list[Configuration]], Turn]) -> Side:
+        """Return a side that trains what its turn is about, and is compared by trials an hour."""
+        mine = self.turns.setdefault(name, [])
+
+        def run() -> float:
+            study = f"{re.sub('[^a-z0-9]+', '-', name.lower()).strip('-')}-{len(mine)}"
+            mine.append(train(study, self.choose(len(mine))))
+            return mine[-1].trials_an_hour
+
+        return Side(name, run)
+
+    def ours(self, workers: int, study: str, configurations: list[Configuration]) -> Turn:
+        """Train with our command."""
+        file = self.ground.our_study(study, configurations)
+        whole = self._time([self.ground.ours(file, workers)], {})
+        return Turn(whole, self._trials(study, len(configurations), None))
+
+    def plain(
+        self, processes: int, variables: Mapping[str, str], study: str, configurations: list[Configuration]
+    ) -> Turn:
+        """Train with so many plain scripts."""
+        self.ground.their_study(study, configurations)
+        kept = self.ground.home / study
+        kept.mkdir()
+        command = self.ground.plain(study, len(configurations), kept)
+        whole = self._time([command] * processes, variables)
+        return Turn(whole, self._trials(study, len(configurations), kept))
+
+    def auto(self, _study: str, configurations: list[Configuration]) -> Turn:
+        """Train with AutoiTransformer."""
+        began = time.monotonic()
+        said = self.ground.finish(self.ground.start(self.ground.auto(configurations)))
+        whole = time.monotonic() - began
+        trials = [
+            Trained(each["params"], each["auc"], *map(datetime.fromisoformat, (each["start"], each["end"])))
+            for each in json.loads(said.splitlines()[-1])
+        ]
+        return Turn(whole, trials)
+
+    def _time(self, commands: Sequence[Sequence[str]], variables: Mapping[str, str]) -> float:
+        began = time.monotonic()
+        started: list[subprocess.Popen[str]] = [self.ground.start(command, variables) for command in commands]
+        for process in started:
+            self.ground.finish(process)
+        return time.monotonic() - began
+
+    def _trials(self, study: str, asked: int, kept: Path | None) -> list[Trained]:
+        """Return the trials that were asked for; two plain scripts run one more."""
+        found = []
+        for trial in self.ground.study(study).get_trials(deepcopy=False)[:asked]:
+            if kept is None:
+                low, high = trial.user_attrs["auc_low"], trial.user_attrs["auc_high"]
+            else:
+                scores = self._scores(pd.read_pickle(kept / f"{trial.number}.pickle"))
+                low, high = scores.auc_low, scores.auc_high
+            found.append(Trained(trial.params, trial.value, trial.datetime_start, trial.datetime_complete, low, high))
+        return found
+
+    def _scores(self, forecasts: pd.DataFrame) -> Scores:
+        """Return what our metrics say of a peer's predictions: decision by decision, series by series."""
+        ordered = forecasts.sort_values(["ds", "unique_id"])
+        probabilities = expit(ordered["iTransformer-logits"].to_numpy(float))
+        return classification_scores(ordered["y"], probabilities, validation_clusters(self.ground.panel))
+
+
+def agreement(ours: Sequence[Turn], theirs: Sequence[Turn]) -> tuple[int, int, float]:
+    """Return how many configurations agree, of how many, and the median difference of the AUCs.
+
+    Two agree where the AUC of each lies in the interval of the other; a side that gives no interval is in ours.
+    """
+    mine = {key_of(trial.params): trial for turn in ours for trial in turn.trials}
+    other = {key_of(trial.params): trial for turn in theirs for trial in turn.trials}
+    pairs = [(mine[key], other[key]) for key in mine.keys() & other.keys()]
+    agree = sum(_holds(a, b.auc) and _holds(b, a.auc) for a, b in pairs)
+    return agree, len(pairs), median(abs(a.auc - b.auc) for a, b in pairs)
+
+
+def _holds(trial: Trained, auc: float) -> bool:
+    return trial.low is None or trial.high is None or trial.low <= auc <= trial.high
+
+
+def compare(ground: Ground, arguments: argparse.Namespace) -> Result:
+    """Let the sides take turns; return the table."""
+    quick, whole = arguments.quick, arguments.whole
+
+    def choose(turn: int) -> list[Configuration]:
+        if whole:
+            return all_configurations()
+        return a_third(turn)[2::2] if quick else a_third(turn)
+
+    contest = Contest(ground, choose)
+    sides = [
+        contest.side(OURS, partial(contest.ours, 2)),
+        contest.side(PLAIN, partial(contest.plain, 1, {})),
+        contest.side(TWICE, partial(contest.plain, 2, {})),
+        contest.side(TWICE_ONE_THREAD, partial(contest.plain, 2, _ONE_THREAD)),
+        contest.side(AUTO, contest.auto),
+    ]
+    if arguments.steps:
+        sides.append(contest.side(ONE_WORKER, partial(contest.ours, 1)))
+    repeats = 1 if quick else 5 if whole else _TURNS
+    figures = take_turns(sides, repeats, lambda line: print(line, flush=True))
+    return _result(contest.turns, figures, quick=quick, whole=whole)
+
+
+_COLUMNS = (
+    "side",
+    "trials an hour",
+    "ours / it",
+    "18 trials, whole command (s)",
+    "its / ours",
+    "start-up, ending (s)",
+    "a trial (s)",
+    "AUC agrees",
+    "median |AUC - ours|",
+)
+
+
+def _result(turns: Mapping[str, list[Turn]], figures: Mapping[str, list[float]], *, quick: bool, whole: bool) -> Result:
+    rows = []
+    seconds = {name: [turn.seconds_of_all for turn in mine] for name, mine in turns.items()}
+    for name, mine in turns.items():
+        compared = name != OURS
+        agree, of, apart = agreement(turns[OURS], mine)
+        rows.append(
+            (
+                name,
+                spread(figures[name]),
+                spread(ratios(figures, OURS, name)) if compared else "1",
+                spread(seconds[name]),
+                spread(ratios(seconds, name, OURS)) if compared else "1",
+                spread([turn.whole - turn.working for turn in mine], 2),
+                spread([median(trial.seconds for trial in turn.trials) for turn in mine], 2),
+                f"{agree} of {of}" if compared else "",
+                f"{apart:.4f}" if compared else "",
+            )
+        )
+    return Result("trials_an_hour", "Trials an hour", _COLUMNS, rows, _notes(figures, quick=quick, whole=whole), quick)
+
+
+def _notes(figures: Mapping[str, list[float]], *, quick: bool, whole: bool) -> list[str]:
+    better = max((TWICE, TWICE_ONE_THREAD), key=lambda name: median(figures[name]))
+    turn = "all 18 configurations" if whole else "2 of the 18" if quick else "a third of the 18; three turns make all"
+    return [
+        f"A turn trains {turn}. Trials an hour count from the start of the first trial to the end of the last one "
+        "asked for. The whole command is start-up, ending and the work of 18 trials at that turn's pace: measured with "
+        "the imports, for us also the fork server and the report in the dashboard at the end, for (ii) the trial too "
+        "many that MaxTrialsCallback lets two processes run, for (iii) the training of the best once more.",
+        f"Of (ii) the better is the one to beat: {better.removeprefix('(ii) ')}, ratio "
+        f"{spread(ratios(figures, OURS, better))}.",
+        "AUC agrees where each lies in the 95 % interval of the other; AutoiTransformer gives no predictions, so only "
+        "whether it lies in ours. Weights begin equal; batches and dropout masks are drawn differently.",
+        "Prepared beforehand, in nobody's time: Postgres, the list of configurations, for us the study, for the peers "
+        "the 20 indicators as a CSV file. AutoiTransformer has no queue for given configurations: its n-th trial takes "
+        "the n-th of the list.",
+    ]
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    for option in ("--quick", "--whole", "--steps", "--save"):
+        parser.add_argument(option, action="store_true")
+    arguments = parser.parse_args()
+    with Ground(_STEPS) as ground:
+        result = compare(ground, arguments)
+    show(result, save=arguments.save)
+
+
+if __name__ == "__main__":
+    main()
