@@ -22,6 +22,7 @@ from studies.batches import batch_plan, batch_values
 from studies.best_weights import BestWeights
 from studies.checkpoints import CheckpointFile, Checkpoints
 from studies.data.panel import Panel, cut_before_test
+from studies.devices import training_device, windows_on
 from studies.dropout import StepRandomness, use_whole_batch_dropout
 from studies.families import FAMILIES
 from studies.families.recompute import recompute_blocks
@@ -32,7 +33,7 @@ from studies.precision import begin, precision_of
 from studies.preparation import open_panel, window_shape
 from studies.spread import BatchSpread
 from studies.validation import ValidationWatch
-from studies.windows import Batch, TrainingWindows, Windows, load
+from studies.windows import Batch, TrainingWindows, load
 
 _LOG = logging.getLogger(__name__)
 
@@ -54,7 +55,8 @@ def score(params: Mapping[str, Any], context: TrialContext) -> float:
     spec, training = context.spec, context.spec.training
     panel = cut_before_test(open_panel(spec, context.home, context.sizes["panel"]))
     torch.set_num_threads(context.threads)
-    windows, plan = Windows(panel), batch_plan(params, training)
+    plan = batch_plan(params, training)
+    windows = windows_on(training_device(), panel, context.sizes, params, plan)
     precision = precision_of(params, training.precision)
     model = _classifier(params, context, panel, plan)
     best_weights, saved = BestWeights(params, context), CheckpointFile(params, context)

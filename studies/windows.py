@@ -66,6 +66,10 @@ class Windows:
         }
         return inputs, self._gather(self._labels, ends + self.panel.horizon)
 
+    def in_memory(self) -> "Windows":
+        """Return the same windows as a data worker gathers them, which must not touch a card after its fork."""
+        return self if self.device == CPU else Windows(self.panel)
+
     def _gather(self, rows: Tensor, chosen: Tensor) -> Tensor:
         if not self._pinned:
             return rows.index_select(0, chosen)
@@ -96,6 +100,10 @@ class TrainingWindows(IterableDataset[Batch]):
         # The loader asks its workers in turn, so the order is that of one process.
         return (self._windows.at(decisions) for decisions in islice(self._decisions(), first, None, every))
 
+    def for_workers(self) -> "TrainingWindows":
+        """Return the same micro-batches, gathered in memory."""
+        return TrainingWindows(self._windows.in_memory(), self._plan, self._seed, self._steps_done)
+
     def _decisions(self) -> Iterator[NDArray[np.int64]]:
         """Draw a whole effective batch at once, so that its windows do not depend on the micro-batch."""
         random = np.random.default_rng(self._seed)
@@ -123,10 +131,13 @@ class _Loader(DataLoader[Batch]):
 def load(drawn: TrainingWindows, data_workers: int) -> DataLoader[Batch]:
     """Return the loader of a training: its own process gathers the windows, or so many others do."""
     trial = os.getpid()
+    gathered_elsewhere = data_workers > 0 and isinstance(drawn, TrainingWindows)
     return _Loader(
-        drawn,
+        drawn.for_workers() if gathered_elsewhere else drawn,
         batch_size=None,
         num_workers=data_workers,
+        # In memory that a card reads by itself, while the model computes.
+        pin_memory=gathered_elsewhere and torch.cuda.is_available(),
         worker_init_fn=(lambda _number: _live_and_die_with(trial)) if data_workers else None,
     )
 

@@ -7,27 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from panels import HORIZON, ROWS, WINDOW, panel_of
 
 from studies.data.panel import Panel, cut_before_test, load_panel, save_panel
-from studies.data.splits import purged_splits
 from studies.windows import Windows
-
-WINDOW, HORIZON, ROWS = 7, 3, 400
-
-
-def panel_of(n_series: int, n_features: int) -> Panel:
-    random = np.random.default_rng(1)
-    return Panel(
-        series=tuple(f"S{number}" for number in range(n_series)),
-        dates=np.arange(ROWS).astype("datetime64[D]").astype("datetime64[ns]"),
-        feature_names=tuple(f"f{number}" for number in range(n_features)),
-        features=random.standard_normal((ROWS, n_series, n_features)).astype(np.float32),
-        labels=random.integers(0, 2, (ROWS, n_series)).astype(np.float32),
-        horizon=HORIZON,
-        window=WINDOW,
-        splits=purged_splits(ROWS - WINDOW + 1 - HORIZON, HORIZON, 0.15, 0.15).shifted(WINDOW - 1),
-        base_rates={"train": 0.5, "validation": 0.5, "test": 0.5},
-    )
 
 
 @pytest.fixture
@@ -110,3 +93,17 @@ def test_a_panel_without_features_is_mapped_too(tmp_path: Path) -> None:
     cut = cut_before_test(load_panel(tmp_path / "panel"))
     inputs, _ = Windows(cut).at(np.asarray([20]))
     assert inputs["futr_exog"].shape == (1, 0, WINDOW + HORIZON, 2)
+
+
+def test_on_another_device_everything_is_gathered_there() -> None:
+    """The meta device holds no numbers, so nothing could come from anywhere else."""
+    windows = Windows(panel_of(2, 5), torch.device("meta"))
+    inputs, labels = windows.at(np.asarray([20, 30]))
+    assert {value.device.type for value in (*inputs.values(), labels)} == {"meta"}
+    assert (inputs["futr_exog"].shape, inputs["insample_y"].shape) == ((2, 5, WINDOW + HORIZON, 2), (2, WINDOW, 2))
+    assert labels.shape == (2, 2)
+
+
+def test_data_workers_gather_in_memory_whatever_the_device() -> None:
+    inputs, _ = Windows(panel_of(2, 5), torch.device("meta")).in_memory().at(np.asarray([20]))
+    assert torch.equal(inputs["futr_exog"], Windows(panel_of(2, 5)).at(np.asarray([20]))[0]["futr_exog"])
