@@ -16,9 +16,9 @@ from statistics import median
 from typing import Any
 
 import torch
+from bare_step import CPU, TrainingStep, begin_measuring, prices, seconds_of
 from side_by_side import Result, Side, ratios, show, spread, take_turns
 from torch.utils.flop_counter import FlopCounterMode
-from training_step import CPU, TrainingStep, begin_measuring, prices, seconds_of
 
 from studies.precision import MIXED, begin
 
@@ -27,14 +27,16 @@ _STYLES = ("shallow", "deep")
 _SIZES = {"750k": (32, 8), "2M": (32, 4), "20M": (32, 1), "200M": (4, 1)}
 _QUICK = ("750k", "2M")
 _SQUARE = 2048
-_COLUMNS = ("budget, style", "step, s", "GFLOP done", "done / nominal", "GFLOP/s", "square", "own shapes")
-_COLUMNS += ("of square", "of own shapes")
+_COLUMNS = (
+    *("budget, style", "step, s", "GFLOP done", "done / nominal"),
+    *("GFLOP/s", "square", "own shapes", "of square", "of own shapes"),
+)
 
 
 def _attention(query: Any, key: Any, *_: Any, **__: Any) -> int:  # noqa: ANN401  shapes
     """Return the operations of attention, forward: torch's counter knows those of cards alone."""
-    (batch, heads, queries, width), keys = query, key[-2]
-    return 4 * batch * heads * queries * keys * width
+    batch, heads, queries, width = (int(size) for size in query)
+    return 4 * batch * heads * queries * int(key[-2]) * width
 
 
 def _attention_backward(_gradient: Any, query: Any, key: Any, *_: Any, **__: Any) -> int:  # noqa: ANN401  shapes
@@ -52,7 +54,7 @@ def flops_done(training: TrainingStep) -> int:
     """Return the operations of all products of a step, counted while it runs."""
     with FlopCounterMode(display=False, custom_mapping=_ATTENTION) as counter:
         training.step()
-    return counter.get_total_flops()
+    return int(counter.get_total_flops())
 
 
 class Products:

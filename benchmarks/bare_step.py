@@ -68,7 +68,8 @@ class TrainingStep:
         begin(precision)
         network.to(device).train()
         self.parameters = [each for each in network.parameters() if each.requires_grad]
-        self._network, self._optimizer = wrap(network), torch.optim.AdamW(self.parameters, lr=1e-4)
+        fused = all(each.is_floating_point() for each in self.parameters)
+        self._network, self._optimizer = wrap(network), torch.optim.AdamW(self.parameters, lr=1e-4, fused=fused)
         self._windows, self._random = Windows(panel, device), np.random.default_rng(1)
         self._decisions = np.asarray(panel.splits.train, dtype=np.int64)
         self.nominal_flops = windows * family.training_flops(self.architecture, shape)
@@ -79,7 +80,7 @@ class TrainingStep:
         inputs, labels = self._windows.at(self._random.choice(self._decisions, self.windows))
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == MIXED):
             loss = BERNOULLI(self._network(inputs)[:, -1], labels)
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         self._optimizer.step()
         self._optimizer.zero_grad()
 
