@@ -22,9 +22,10 @@ from studies.checkpoints import CheckpointFile
 from studies.data.panel import cut_before_test
 from studies.families import FAMILIES
 from studies.objective import TrialContext
+from studies.precision import resolve_precision
 from studies.preparation import open_panel, prepare_prices, window_shape
 from studies.reading import read_spec
-from studies.training import WindowClassifier, make_trainer, resolve_precision
+from studies.training import WindowClassifier, make_trainer
 from studies.windows import TrainingWindows, Windows
 
 _BUDGETS = ["750k", "200M"]

@@ -44,6 +44,11 @@ CARD_HOST_BYTES: Final = 1_300_000_000
 """RAM of a trial that trains on a GPU, 1.2 to 1.3 GB: nine workers on one card of 8.2 GB, recorded by hand."""
 
 
+RESIDENT_BYTES: Final = 1024 * MIB
+"""Of prices that every trial on a GPU keeps there, at most: a window is then gathered on the card, and none is copied
+to it. More than that would cost a place on the card, so windows of wider prices are copied, step by step."""
+
+
 @dataclass(frozen=True)
 class Footprint:
     """What a model keeps in memory while it trains; counted on the module, see `studies.activations`.
@@ -128,9 +133,14 @@ class MemoryEstimate:
         return self.total - self.process
 
     @property
+    def resident_data(self) -> int:
+        """Of the prices: what is kept on a GPU, all or nothing."""
+        return self.data if self.data <= RESIDENT_BYTES else 0
+
+    @property
     def on_card(self) -> int:
         """Of a trial on a GPU: what is there. Its allocator rounds up and keeps: slack as on the CPU."""
-        return self.without_process - self.data + CARD_CONTEXT_BYTES
+        return self.without_process - self.data + self.resident_data + CARD_CONTEXT_BYTES
 
     def as_json(self) -> dict[str, int]:
         """Return the parts by name."""

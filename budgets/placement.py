@@ -31,12 +31,21 @@ class Card:
 
 @dataclass(frozen=True)
 class Machine:
-    """What there is to plan with; `available_bytes` of RAM is what this service may take."""
+    """What there is to plan with.
+
+    Attributes:
+        cores: that this process may use.
+        total_bytes: of RAM.
+        available_bytes: of RAM that this service may take.
+        cards: the GPUs.
+        mps: whether several processes compute on a card at once; else they take turns, each with the whole card.
+    """
 
     cores: int
     total_bytes: int
     available_bytes: int
     cards: tuple[Card, ...] = ()
+    mps: bool = False
 
 
 @dataclass(frozen=True)

@@ -12,12 +12,13 @@ _MIB = 2**20
 
 @dataclass(frozen=True)
 class CardReading:
-    """One card at one moment: MiB in use, in all, and by process id."""
+    """One card at one moment: MiB in use, in all, and by process id; and what CUDA tells it from others by."""
 
     name: str
     used_mb: int
     total_mb: int
     by_process: Mapping[int, int] = field(default_factory=dict)
+    uuid: str = ""
 
     def as_json(self) -> dict[str, Any]:
         """Return it as JSON types."""
@@ -27,7 +28,9 @@ class CardReading:
     def from_json(cls, value: Mapping[str, Any]) -> Self:
         """Return what `as_json` was made of."""
         by_process = {int(pid): int(used) for pid, used in value.get("by_process", {}).items()}
-        return cls(str(value["name"]), int(value["used_mb"]), int(value["total_mb"]), by_process)
+        return cls(
+            str(value["name"]), int(value["used_mb"]), int(value["total_mb"]), by_process, str(value.get("uuid", ""))
+        )
 
 
 class Cards(Protocol):
@@ -91,4 +94,5 @@ def _reading(handle: Any) -> CardReading:  # noqa: ANN401  NVML's own
         used_mb=round(memory.used / _MIB),
         total_mb=round(memory.total / _MIB),
         by_process={each.pid: round((each.usedGpuMemory or 0) / _MIB) for each in processes},
+        uuid=str(pynvml.nvmlDeviceGetUUID(handle)),
     )

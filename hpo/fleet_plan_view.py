@@ -34,7 +34,11 @@ def _machine_lines(plan: FleetPlan) -> list[str]:
     for number, card in enumerate(machine.cards):
         used = f", {_gib(card.used_bytes)} used by others" if card.used_bytes else ""
         lines.append(f"GPU {number}: {card.name}, {_gib(card.total_bytes)}{used}")
-    if not machine.cards:
+    if machine.cards and machine.mps:
+        lines.append("MPS runs: workers on a GPU compute at once")
+    elif machine.cards:
+        lines.append("workers on a GPU take turns; `nvidia-cuda-mps-control -d` lets them compute at once")
+    else:
         lines.append("no GPU that this torch can use: RAM and cores are planned")
     lines.append(
         f"{plan.head_room:.0%} of that is planned with; of RAM, {_gib(SERVER_BYTES)} are the server that all share"

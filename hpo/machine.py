@@ -15,6 +15,9 @@ from hpo.vitals import process_memory
 
 _SERVER_MODULE = "hpo.fork_server"
 _CONTAINER = Path("/sys/fs/cgroup")
+_MPS_CONTROL = "nvidia-cuda-mps-control"
+# Its default place; of a service outside of the container there is nothing else to see.
+_MPS_PIPE = Path("/tmp/nvidia-mps/control")  # noqa: S108
 
 
 def read_machine(cards: Cards | None = None, own: Sequence[int] = ()) -> Machine:
@@ -27,7 +30,8 @@ def read_machine(cards: Cards | None = None, own: Sequence[int] = ()) -> Machine
     total, free = _memory(_CONTAINER)
     # Added up as each one's share of what they have in common.
     free += round(sum(process_memory(pid)[0] for pid in own) * MIB)
-    return Machine(available_cores(), total, min(total, free), machine_cards(read_cards(cards), own))
+    found = machine_cards(read_cards(cards), own)
+    return Machine(available_cores(), total, min(total, free), found, mps=bool(found) and mps_runs())
 
 
 def read_cards(cards: Cards | None = None) -> tuple[CardReading, ...]:
@@ -51,6 +55,14 @@ def own_processes() -> list[int]:
     """Return the process ids of the fork servers on this machine, and of their workers and trials."""
     found = psutil.process_iter(["cmdline"])
     return [each.pid for each in found if _SERVER_MODULE in (each.info["cmdline"] or ())]
+
+
+def mps_runs() -> bool:
+    """Return whether NVIDIA's multi-process service runs, with which several processes compute on a card at once."""
+    if _MPS_PIPE.exists():
+        return True
+    found = psutil.process_iter(["cmdline"])
+    return any(Path((each.info["cmdline"] or [""])[0]).name == _MPS_CONTROL for each in found)
 
 
 def _torch_uses_cards() -> bool:

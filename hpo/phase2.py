@@ -15,7 +15,7 @@ from hpo.control import Control
 from hpo.errors import StorageError
 from hpo.output import count
 from hpo.records import StudyRecord, StudyState, TrialRecord, TrialState
-from studies.declaration import declare, history, supplement
+from studies.declaration import decided, declare, history, supplement
 from studies.spec import LARGEST_CAP, Spec, phase2_name
 
 RankBy = Literal["mean", "best"]
@@ -116,6 +116,8 @@ def plan_phase2(control: Control, study: StudyRecord, options: Phase2Options) ->
         if not _cover(stored, options):
             raise StorageError(obstacle)
     taken = _taken(spec, stored if obstacle else ranking, options)
+    # Trials of both phases are compared, and so are trained alike.
+    spec = decided(spec, study.prepared.get("derived", ()))
     plans = tuple(_plan_one(control, spec, ranked, complete, options.cap) for ranked in taken)
     return Phase2Plan(ranking, tuple(ranked.budget for ranked in taken), plans, existing)
 

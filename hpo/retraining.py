@@ -121,7 +121,7 @@ class _Retraining:
 
     def _begin(self, place: int, claim: Claim, reservation: Reservation) -> None:
         pool = self._pool
-        limits = TrialLimits(pool.threads, pool.settings.trial_memory_mb)
+        limits = TrialLimits(pool.threads, pool.settings.trial_memory_mb, reservation.card)
         try:
             objective = declare(claim.spec).objective
             process = TrialProcess(claim, objective, pool.address, pool.settings.home, limits)

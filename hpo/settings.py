@@ -149,3 +149,8 @@ def _positive(environ: Mapping[str, str], name: str, unit: str) -> float | None:
 def environment_with(variables: Mapping[str, str | bytes]) -> dict[str, str | bytes]:
     """Return this process's environment with these variables as well, for a program that is started."""
     return {**os.environ, **variables}
+
+
+def compute_on(card: str) -> None:
+    """Have CUDA see this GPU alone, from the first time that this process uses it; what a person has set stays."""
+    os.environ.setdefault("CUDA_VISIBLE_DEVICES", card)

@@ -18,6 +18,7 @@ from hpo.artifacts import artifacts_directory, checkpoint_directory, keep_outcom
 from hpo.claims import Claim
 from hpo.fork_server import Channel, Exited, Message, Raised, Returned, Said, fork
 from hpo.records import Cause, Outcome, TrialRecord
+from hpo.settings import compute_on
 from hpo.trial_memory import (
     KernelKills,
     be_killed_first,
@@ -101,10 +102,12 @@ class TrialLimits:
     Attributes:
         threads: of computation.
         memory_mb: resident size of its process in MiB, what it shares included; None for no limit.
+        card: the GPU that it has been given, by CUDA's identifier; None where it trains on the CPU.
     """
 
     threads: int = 1
     memory_mb: float | None = None
+    card: str | None = None
 
 
 def execute(channel: Channel, claim: Claim, objective: str, home: Path, limits: TrialLimits) -> Outcome:
@@ -116,6 +119,8 @@ def execute(channel: Channel, claim: Claim, objective: str, home: Path, limits: 
     directory.mkdir(parents=True, exist_ok=True)
     send_output_to(directory / "log.txt")
     be_killed_first()
+    if limits.card:
+        compute_on(limits.card)
 
     def send(value: float, step: int) -> bool:
         channel.say(Report(value, step))

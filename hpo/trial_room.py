@@ -3,8 +3,8 @@
 from budgets.memory import CARD_HOST_BYTES
 from budgets.placement import usable_card, usable_ram
 from hpo.claims import Claim
-from hpo.machine import own_processes, read_cards, read_machine
-from hpo.memory_room import Share
+from hpo.machine import machine_cards, own_processes, read_cards, read_machine
+from hpo.memory_room import Share, Usable
 from studies.batches import batch_plan
 from studies.memory import stored_estimate
 
@@ -18,7 +18,8 @@ def needed_by(claim: Claim) -> Share:
     return Share(CARD_HOST_BYTES, estimate.on_card) if read_cards() else Share(estimate.total)
 
 
-def usable_here() -> Share:
+def usable_here() -> Usable:
     """Return what all trials of this machine may take together, with head-room."""
-    machine = read_machine(own=own_processes())
-    return Share(usable_ram(machine), max(map(usable_card, machine.cards), default=0))
+    own, readings = own_processes(), read_cards()
+    cards = zip(readings, machine_cards(readings, own), strict=True)
+    return Usable(usable_ram(read_machine(own=own)), {reading.uuid: usable_card(card) for reading, card in cards})

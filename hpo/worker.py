@@ -294,7 +294,7 @@ class Worker:
         if reservation is None:
             return Outcome(Cause.INTERRUPTED, message="it was waiting for memory when its worker had to go")
         try:
-            return self._run_process(claim, claims)
+            return self._run_process(claim, claims, reservation.card)
         finally:
             reservation.release()
 
@@ -311,11 +311,11 @@ class Worker:
             self._stop.leave.wait(_ROOM_SECONDS)
         return reservation
 
-    def _run_process(self, claim: Claim, claims: Claims) -> Outcome:
+    def _run_process(self, claim: Claim, claims: Claims, card: str | None) -> Outcome:
         home, objective = self._settings.home, claims.declaration.objective
         began, number = time.monotonic(), claim.trial.number
         try:
-            limits = TrialLimits(self._options.threads, self._settings.trial_memory_mb)
+            limits = TrialLimits(self._options.threads, self._settings.trial_memory_mb, card)
             process = TrialProcess(claim, objective, self._options.fork_address, home, limits)
         except OSError:
             self._server_gone = True

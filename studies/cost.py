@@ -22,7 +22,7 @@ def measure_speed(_channel: object) -> float:
 
 def precision_here(_channel: object, precision: str) -> str:
     """Return the precision that trials are trained with on this machine."""
-    from studies.training import resolve_precision
+    from studies.precision import resolve_precision
 
     return resolve_precision(precision)
 

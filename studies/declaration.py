@@ -128,6 +128,20 @@ def _corner_designs(spec: Spec) -> tuple[Design, ...]:
     )
 
 
+def decided(spec: Spec, derived: Iterable[Mapping[str, Any]]) -> Spec:
+    """Return a specification with the precision that was decided when its study was made, where it says auto.
+
+    Args:
+        spec: of the study.
+        derived: stored with it: `Derived` as JSON types.
+    """
+    found = [rule["values"]["precision"] for rule in derived if "precision" in rule["values"]]
+    if not found:
+        return spec
+    values = spec.as_json()
+    return Spec.model_validate({**values, "training": {**values["training"], "precision": found[0]}})
+
+
 def supplement(spec: Spec, budget: str, best: "Tried", trials: int) -> Spec:
     """Return the Phase 2 specification of a budget, around its best trial of Phase 1.
 

@@ -5,7 +5,6 @@ part alone, so nothing has to be fitted again.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -52,9 +51,7 @@ def validation_area(model: TrainedModel, sizes: Mapping[str, Any], home: Path) -
 def read_test_part(models: Sequence[TrainedModel], sizes: Mapping[str, Any], home: Path, threads: int) -> ReadPart:
     """Return what every model says of the test part; whoever calls this has written down before that it is read."""
     torch.set_num_threads(threads)
-    stored = open_panel(models[0].spec, home, sizes["panel"])
-    # Copies, because torch takes no arrays that can't be written.
-    panel = replace(stored, features=np.array(stored.features), labels=np.array(stored.labels))
+    panel = open_panel(models[0].spec, home, sizes["panel"])
     windows, decisions = Windows(panel), panel.splits.test
     labels, baseline = baseline_predictions(panel, decisions)
     return ReadPart(

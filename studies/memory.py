@@ -158,7 +158,7 @@ def measured_peaks(sizes: Mapping[str, Any], finished: Sequence[Mapping[str, Any
 
 def _counted(spec: Spec, architecture: Architecture, shape: WindowShape) -> Footprint:
     from studies.activations import footprint
-    from studies.training import resolve_precision
+    from studies.precision import resolve_precision
 
     precision, recompute = resolve_precision(spec.training.precision), spec.training.gradient_checkpointing
     return footprint(spec.model, architecture, shape, precision, recompute=recompute)

@@ -32,8 +32,12 @@ def prepare_prices(spec: Spec, home: Path | None, *, keep: bool = True) -> Prepa
     Raises:
         DataError: the prices cannot be used for this study.
     """
+    from studies.precision import resolve_precision
+
     fingerprint, panel = _ensure_panel(spec, home, keep=keep)
-    derived = [*architecture_values(spec), *_sizes(spec, window_shape(panel))]
+    # All trials of a study are trained alike, whatever machine they get to.
+    precision = Derived({}, {"precision": resolve_precision(spec.training.precision)})
+    derived = [precision, *architecture_values(spec), *_sizes(spec, window_shape(panel))]
     sizes = {
         "panel": fingerprint,
         "baseline": _baseline(panel),

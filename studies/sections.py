@@ -73,8 +73,10 @@ class TrainingSpec(Section):
 
     max_steps: int = Field(300, ge=1, description="optimizer steps")
     window: int = Field(80, ge=2, description="rows of history that the model sees")
-    precision: Literal["auto", "32-true", "bf16-mixed"] = Field(
-        "auto", description="auto: bf16-mixed on a CUDA device that has it, 32-true elsewhere"
+    precision: Literal["auto", "32-true", "tf32", "bf16-mixed"] = Field(
+        "auto",
+        description="auto: bf16-mixed where the study is made on hardware that has it and gains by it, else 32-true; "
+        "the same on every machine",
     )
     effective_batch: int = Field(64, ge=1, le=LARGEST_COUNT, description="windows an optimizer step")
     micro_batch: int | None = Field(

@@ -23,16 +23,18 @@ from studies.batches import batch_plan, batch_values
 from studies.best_weights import BestWeights
 from studies.checkpoints import CheckpointFile, Checkpoints
 from studies.data.panel import Panel, cut_before_test
+from studies.devices import training_device, windows_on
 from studies.dropout import StepRandomness, use_whole_batch_dropout
 from studies.families import FAMILIES
 from studies.families.recompute import recompute_blocks
 from studies.losses import BERNOULLI, ClassificationLoss
 from studies.metrics import area_under_curve
 from studies.objective import DivergedError, TrialContext
+from studies.precision import begin, precision_of
 from studies.preparation import open_panel, window_shape
 from studies.spread import BatchSpread
 from studies.validation import ValidationWatch
-from studies.windows import Batch, TrainingWindows, Windows, load
+from studies.windows import Batch, TrainingWindows, load
 
 _LOG = logging.getLogger(__name__)
 
@@ -58,15 +60,16 @@ def score(params: Mapping[str, Any], context: TrialContext) -> float:
     spec, training = context.spec, context.spec.training
     panel = cut_before_test(open_panel(spec, context.home, context.sizes["panel"]))
     torch.set_num_threads(context.threads)
-    windows, plan = Windows(panel), batch_plan(params, training)
-    precision = resolve_precision(training.precision)
+    plan = batch_plan(params, training)
+    windows = windows_on(training_device(), panel, context.sizes, params, plan)
+    precision = precision_of(params, training.precision)
     model = _classifier(params, context, panel, plan)
     best_weights, saved = BestWeights(params, context), CheckpointFile(params, context)
     watch = ValidationWatch(windows, training, plan, context, best_weights)
     done = saved.find()
     # The watch comes first: a checkpoint holds the look of its own step.
     callbacks = [watch, Checkpoints(saved, context), SigtermAsBefore()]
-    trainer = make_trainer(training.max_steps, plan, precision, saved, callbacks, safe=spec.mode == "safe")
+    trainer = make_trainer(training.max_steps, plan, begin(precision), saved, callbacks, safe=spec.mode == "safe")
     lightning.seed_everything(context.seed, verbose=False)
     data_workers = 0 if spec.mode == "safe" else training.data_workers
     batches = load(TrainingWindows(windows, plan, context.seed, done), data_workers)
@@ -118,13 +121,6 @@ def _peak_on_card() -> dict[str, float]:
     if not torch.cuda.is_available():
         return {}
     return {"peak_gpu_mb": round(torch.cuda.max_memory_allocated() / 2**20, 1)}
-
-
-def resolve_precision(precision: str) -> str:
-    """Return Lightning's name of the precision; `auto` is bf16-mixed where a CUDA device has it."""
-    if precision != "auto":
-        return precision
-    return "bf16-mixed" if torch.cuda.is_available() and torch.cuda.is_bf16_supported() else "32-true"
 
 
 class WindowClassifier(lightning.LightningModule):

@@ -121,7 +121,7 @@ class ValidationWatch(lightning.Callback):
                 inputs, targets = self._windows.at(self._decisions[start : start + self._at_once])
                 logits = model({name: value.to(model.device) for name, value in inputs.items()})
                 probabilities.append(torch.sigmoid(logits.double()).cpu().numpy().ravel())
-                labels.append(targets.double().numpy().ravel())
+                labels.append(targets.double().cpu().numpy().ravel())
         model.train()
         if self._training.empty_cache and model.device.type == "cuda":
             torch.cuda.empty_cache()

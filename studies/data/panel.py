@@ -7,6 +7,7 @@ row where everything is known, so every row is finite, and decisions run from ro
 
 import hashlib
 import json
+import mmap
 import os
 import shutil
 import uuid
@@ -136,17 +137,28 @@ def build_panel(
 def cut_before_test(panel: Panel) -> Panel:
     """The panel without the test part: it ends at the last row that a validation decision needs.
 
-    The arrays are copies, so that no reference to the test part stays behind.
+    No reference to the test part stays behind: what is mapped from a file is mapped anew up to there, and the other
+    arrays are copies. A mapping is shared by all trials of a machine; a copy would be each one's own: 2 GB of 500
+    series with 200 features over 5,000 rows.
     """
     end = panel.splits.validation.stop + panel.horizon
     return replace(
         panel,
         dates=panel.dates[:end].copy(),
-        features=np.array(panel.features[:end]),
-        labels=np.array(panel.labels[:end]),
+        features=_first_rows(panel.features, end),
+        labels=_first_rows(panel.labels, end),
         splits=replace(panel.splits, test=range(end, end)),
         base_rates={part: rate for part, rate in panel.base_rates.items() if part != "test"},
     )
+
+
+def _first_rows(array: npt.NDArray[np.float32], rows: int) -> npt.NDArray[np.float32]:
+    base: object = array.base
+    # Of a part of a mapping the base is the whole one, and the offset is not that of the part: it is copied.
+    if isinstance(array, np.memmap) and isinstance(base, mmap.mmap):
+        assert array.filename is not None
+        return np.memmap(array.filename, np.float32, "r", array.offset, (rows, *array.shape[1:]))
+    return np.array(array[:rows])
 
 
 def panel_fingerprint(

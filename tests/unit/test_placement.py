@@ -21,7 +21,7 @@ from budgets.placement import (
     workers_that_fit,
 )
 from hpo.cards import CardReading, RecordedCards
-from hpo.machine import machine_cards
+from hpo.machine import machine_cards, read_machine
 
 GB = 10**9
 READINGS = Path(__file__).parents[1] / "readings" / "nine_workers_on_one_card.json"
@@ -55,6 +55,16 @@ def test_what_this_service_holds_of_a_card_counts_as_free_and_what_others_hold_d
 def test_a_recording_repeats_its_last_moment() -> None:
     cards = RecordedCards([[CardReading("A", 1, 2)], []])
     assert [len(cards.read()) for _ in range(4)] == [1, 0, 0, 0]
+
+
+def test_a_card_keeps_the_identifier_that_cuda_knows_it_by() -> None:
+    card = CardReading("A", 1, 2, uuid="GPU-5f1b")
+    assert CardReading.from_json(card.as_json()) == card
+    assert CardReading.from_json({"name": "A", "used_mb": 1, "total_mb": 2}).uuid == ""
+
+
+def test_without_a_card_nothing_computes_on_one_at_once() -> None:
+    assert not read_machine(RecordedCards([[]])).mps
 
 
 def test_the_limit_that_binds_comes_first_with_its_numbers() -> None:

@@ -1,11 +1,12 @@
 """What the environment may say, and what it may not."""
 
+import os
 from pathlib import Path
 
 import pytest
 
 from budgets.errors import InputError
-from hpo.settings import Settings, load_settings
+from hpo.settings import Settings, compute_on, load_settings
 from hpo.storage import parse_storage_url
 
 
@@ -133,3 +134,14 @@ def check_line(message: str, *said: str) -> None:
     assert "secret" not in message
     assert "\n" not in message
     assert ": " in message
+
+
+def test_a_trial_computes_on_the_card_it_is_given_unless_a_person_has_chosen_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
+    compute_on("GPU-b")
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == "0,1"
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
+    compute_on("GPU-b")
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == "GPU-b"
