@@ -1,6 +1,6 @@
 """Whether the score suffers from bfloat16: the same trials in 32 bits and in bf16-mixed, pair by pair.
 
-    .venv/bin/python benchmarks/precision.py [--quick] [--save] [--pairs 12] [--precision bf16-mixed]
+    .venv/bin/python benchmarks/precision.py [--quick] [--save] [--pairs 8] [--precision bf16-mixed]
 
 A pair is one configuration and one seed, trained as a trial is on the built-in prices: equal initial weights, windows
 and dropout. Rounding is that of the hardware also where bfloat16 is emulated: products of rounded factors, added in 32
@@ -111,7 +111,7 @@ def main() -> None:
     parser.add_argument("--precision", default=MIXED)
     given = parser.parse_args()
     torch.set_num_threads(1)
-    pairs = given.pairs or (2 if given.quick else 12)
+    pairs = given.pairs or (2 if given.quick else 8)
     show(compare(given.precision, pairs, quick=given.quick), save=given.save)
 
 
