@@ -21,7 +21,8 @@ from stores import Stores, stores, study_of
 from hpo.control import Control
 from hpo.fork_server import ForkServer
 from hpo.stopping import StopSignals
-from hpo.worker import WorkerOptions, run_worker
+from hpo.worker import run_worker
+from hpo.worker_options import WorkerOptions
 
 _PRELOAD = ("studies.training", "hpo.preload")
 _TRIALS = 6

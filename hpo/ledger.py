@@ -7,9 +7,7 @@ asks the database for the rest: with 10,000 trials stored that is a few rows ins
 from itertools import takewhile
 
 from hpo.control import Control
-from hpo.records import TrialRecord, TrialState
-
-_OPEN = {TrialState.WAITING, TrialState.RUNNING}
+from hpo.records import TrialRecord
 
 
 class Ledger:
@@ -25,6 +23,6 @@ class Ledger:
         Optuna gives out the lowest waiting number, so no trial appears below one that has begun.
         """
         fresh = self._control.trials(self._study, self._settled[-1].number + 1 if self._settled else 0)
-        ended = list(takewhile(lambda trial: trial.state not in _OPEN, fresh))
+        ended = list(takewhile(lambda trial: not trial.is_open, fresh))
         self._settled += ended
         return self._settled + fresh[len(ended) :]

@@ -156,6 +156,11 @@ class TrialRecord:
         return bool(self.attributes.get("infeasible"))
 
     @property
+    def is_open(self) -> bool:
+        """Whether it has not ended."""
+        return self.state in {TrialState.WAITING, TrialState.RUNNING}
+
+    @property
     def uses_slot(self) -> bool:
         """Whether this trial counts towards the cap."""
         return self.state is not TrialState.REPLACED

@@ -398,9 +398,9 @@ def test_a_proposal_that_repeats_a_finished_trial_is_asked_anew_or_gets_the_next
         claims.end(trial, Outcome(None, score=0.5))
     repeat, fresh = dict(done[0].params), {**done[0].params, "dropout": 0.25}
     proposals = [repeat, repeat, fresh]
-    monkeypatch.setattr("hpo.claims.STRATEGIES", {"tpe": lambda *_: proposals.pop(0)})
+    monkeypatch.setattr("hpo.proposals.STRATEGIES", {"tpe": lambda *_: proposals.pop(0)})
     assert take(claims, control).trial.params == fresh
-    monkeypatch.setattr("hpo.claims.STRATEGIES", {"tpe": lambda *_: repeat})
+    monkeypatch.setattr("hpo.proposals.STRATEGIES", {"tpe": lambda *_: repeat})
     exhausted = take(claims, control).trial
     assert (exhausted.params, exhausted.seed) == (repeat, done[0].seed + 1)
 
