@@ -3,19 +3,22 @@
 Everything that takes a slot happens under the study's advisory lock, so that the cap is exact and a forced
 configuration runs once, however many workers ask. A process may die between any two statements:
 
-- A trial that Optuna has running, and that no worker holds, was asked for by a worker that died at once. The next
-  claim finds it and replaces it.
-- The end of a trial is written to the control schema first, guarded by the worker that holds it, and then told to
-  Optuna. Whoever comes next tells what a dead worker could not.
+- A trial that Optuna has running, and that no worker holds, was made or taken from the queue by a worker that died at
+  once. One that has a slot is put back by the next claim. One that has none is discarded by whoever looks for strays:
+  everybody now and then, at first, after an error, and at the end of a study.
+- The end of a trial is written to the control schema first, guarded by the worker that holds it. Optuna is told
+  afterwards, by a worker when its next trial runs already. Whoever comes next tells what a dead worker could not.
 """
 
+import math
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from optuna.trial import Trial
+from optuna.trial import FrozenTrial
 
 from hpo.artifacts import forget_file, trials_with
 from hpo.attempts import Attempts
@@ -31,6 +34,12 @@ from hpo.search_end import SearchEnd
 from hpo.storage import Storage, advisory_lock
 from studies.declaration import Declaration, Derived, declare
 from studies.spec import Spec
+
+# How often a worker looks for trials that Optuna has running and nobody has ever heard of, in seconds. Each costs what
+# a whole claim costs besides, and does no harm until it is found: it uses no slot.
+_STRAY_SECONDS = 60.0
+
+_SLOT_TAKEN = "another trial has its slot"
 
 
 @dataclass(frozen=True)
@@ -73,6 +82,7 @@ class Claims:
         self._mirror = Mirror(storage, study.name, self.spec.seed)
         self._ledger = Ledger(self._control, study.name)
         self._endings = Endings(self._control, self._mirror, study.name, self._attempts, home)
+        self._strays_reaped_at = -math.inf
 
     def take(self, worker: str) -> Claim | None:
         """Give a trial to the worker, which holds none, or return None when the study has none to give now.
@@ -81,29 +91,50 @@ class Claims:
         was left, and neither a slot nor a forced configuration is lost or used twice; so does the worker's own next
         call when it loses the database in here. Decides, with evidence, that the study has converged or finished.
         """
-        with self._locked():
-            # Also of a study that has stopped: a trial that nobody will end must not stay running.
-            self.reap(taker=worker)
-            while (study := self._control.study(self.name)) is not None and study.state is StudyState.RUNNING:
-                records = self._ledger.read()
-                if self._rescue_told(records):
-                    continue
-                end, step = self._search_end.look(study, records)
-                if end:
-                    self._control.decide(self.name, end.state, end.reason, end.evidence)
-                if end or not self._something_to_run(study, records, step):
-                    return None
-                trial = self._start(worker, study.cap, records)
-                if trial is not None:
-                    return Claim(self.name, self.spec, trial, self._attempts.values(trial), self._prepared)
-            return None
+        try:
+            with self._locked():
+                return self._take(worker)
+        except BaseException:
+            # It may have made a trial that it could not write down.
+            self._strays_reaped_at = -math.inf
+            raise
+
+    def _take(self, worker: str) -> Claim | None:
+        # Also of a study that has stopped: a trial that nobody will end must not stay running.
+        self._reap_holders(taker=worker)
+        if time.monotonic() - self._strays_reaped_at > _STRAY_SECONDS:
+            self._reap_strays()
+        while (study := self._control.study(self.name)) is not None and study.state is StudyState.RUNNING:
+            records, queue = self._ledger.read(), self._mirror.waiting()
+            if self._rescue_told(records, queue):
+                continue
+            end, step = self._search_end.look(study, records)
+            if end:
+                self._control.decide(self.name, end.state, end.reason, end.evidence)
+                self._reap_strays()
+                return None
+            is_full = sum(record.uses_slot for record in records) >= study.cap
+            if (is_full or step.holds) and not any(record.state is TrialState.WAITING for record in records):
+                return None
+            trial = self._start_waiting(queue[0], worker, records, study.cap) if queue else None
+            if not queue:
+                trial = self._start_new(worker, records, step)
+            if trial is not None:
+                return Claim(self.name, self.spec, trial, self._attempts.values(trial), self._prepared)
+        return None
 
     def end(self, trial: TrialRecord, outcome: Outcome) -> bool:
+        """Write down how a trial ended and tell Optuna; see `write_end`."""
+        held = self.write_end(trial, outcome)
+        self.publish()
+        return held
+
+    def write_end(self, trial: TrialRecord, outcome: Outcome) -> bool:
         """Write down how a trial ended; return False when the worker does not hold it any more.
 
         A cause that is worth another attempt puts the same parameters back into the queue; see `hpo.attempts`. A score
         that comes too late is given to the trial that waits in place of this one, if nobody has begun that; otherwise
-        it is dropped.
+        it is dropped. Optuna is told by `publish`, at once or when there is time: see the module.
         """
         if self._endings.needs_lock(trial, outcome):
             with self._locked():
@@ -114,7 +145,6 @@ class Claims:
             with self._locked():
                 self._endings.give_to_successor(trial, outcome, self._ledger.read())
                 self.publish()
-        self.publish()
         return held
 
     def report(self, number: int, value: float, step: int) -> None:
@@ -146,10 +176,15 @@ class Claims:
         self.publish()
         return lost
 
-    def reap(self, taker: str | None = None) -> int:
-        """Put back the trials of dead workers, and those that Optuna has running and nobody holds.
+    def reap(self) -> int:
+        """Put back the trials of dead workers, and those that Optuna has running and nobody holds; return how many.
 
         Called under the study's lock, where nobody is between asking for a trial and writing down who holds it.
+        """
+        return self._reap_holders() + self._reap_strays()
+
+    def _reap_holders(self, taker: str | None = None) -> int:
+        """Put back the trials of dead workers.
 
         Args:
             taker: a worker that holds no trial: what is written down as its own it was given, and never heard of.
@@ -160,21 +195,34 @@ class Claims:
                 trial = self._control.trial(self.name, number)
                 cause = Cause.INTERRUPTED if worker.id == taker else Cause.LOST
                 lost += trial is not None and self._endings.lose(trial, cause)
+        if lost:
+            self.publish()
+        return lost
+
+    def _reap_strays(self) -> int:
+        """Put back what Optuna has running and waits here, and discard there what has no slot."""
+        lost = 0
         for frozen in self._mirror.running():
             trial = self._control.trial(self.name, frozen.number)
             if trial is None or trial.state is TrialState.WAITING:
                 lost += self._endings.rescue(frozen.number, trial)
         if lost:
             self.publish()
+        self._strays_reaped_at = time.monotonic()
         return lost
 
-    def publish(self) -> None:
-        """Tell Optuna how trials ended that it believes to be running, and the dashboard how the study stands."""
-        for number in self._control.unpublished(self.name):
-            trial = self._control.trial(self.name, number)
-            assert trial is not None
-            self._mirror.tell(trial)
-            self._control.mark_published(self.name, number)
+    def publish(self, number: int | None = None) -> None:
+        """Tell Optuna how trials ended that it believes to be running, and the dashboard how the study stands.
+
+        Args:
+            number: of the only trial to tell of; default: all. Who tells all tells also what others are about to.
+        """
+        for each in self._control.unpublished(self.name):
+            if number in {None, each}:
+                trial = self._control.trial(self.name, each)
+                assert trial is not None
+                self._mirror.tell(trial)
+                self._control.mark_published(self.name, each)
         study = self._control.study(self.name)
         if study is not None and not study.noted:
             # What was learnt before it went on is not what it has learnt at its next end.
@@ -190,46 +238,61 @@ class Claims:
         ):
             yield
 
-    def _rescue_told(self, records: Sequence[TrialRecord]) -> int:
-        """Put back what waits here and was ended in Optuna, by a dashboard that may write; return how many."""
-        waiting = [record for record in records if record.state is TrialState.WAITING]
-        queue = {frozen.number for frozen in self._mirror.waiting()} if waiting else set()
-        told = [record for record in waiting if record.number not in queue]
+    def _rescue_told(self, records: Sequence[TrialRecord], queue: Sequence[FrozenTrial]) -> int:
+        """Put back what waits here and does not in Optuna: a dashboard ended it, or a worker died that took it."""
+        waiting = {frozen.number for frozen in queue}
+        told = [each for each in records if each.state is TrialState.WAITING and each.number not in waiting]
         return sum(self._endings.rescue(record.number, record) for record in told)
 
-    def _something_to_run(self, study: StudyRecord, records: Sequence[TrialRecord], step: Step) -> bool:
-        """Make sure that a trial waits in Optuna, if the cap allows one more and the repeats don't hold it back."""
-        if any(record.state is TrialState.WAITING for record in records):
-            return True
-        if sum(record.uses_slot for record in records) >= study.cap or step.holds:
-            return False
-        if not self._mirror.waiting():
-            self._mirror.enqueue(self._proposals.next(records, step.repeat))
-        return True
+    def _start_new(self, worker: str, records: Sequence[TrialRecord], step: Step) -> TrialRecord | None:
+        """Make the next trial and give it to the worker; None if it has no place here."""
+        new = self._proposals.next(records, step.repeat)
+        expected = 1 + max((record.number for record in records), default=-1)
+        number = self._mirror.begin(new, self.declaration.space, worker, expected)
+        if not self._control.begin_trial(self.name, replace(new, number=number), worker):
+            self._mirror.discard(number, Cause.INTERRUPTED.value, _SLOT_TAKEN)
+            return None
+        return replace(new, number=number, state=TrialState.RUNNING, worker=worker)
 
-    def _start(self, worker: str, cap: int, records: Sequence[TrialRecord]) -> TrialRecord | None:
-        """Ask Optuna for the trial that has waited longest and give it to the worker; None if it has no place here."""
-        if not self._mirror.waiting():
-            return None
-        asked = self._mirror.ask(self.declaration.space)
-        if self._control.trial(self.name, asked.number) is None and (why := self._not_adopted(asked, cap, records)):
-            self._mirror.discard(asked.number, Cause.INTERRUPTED.value, why)
-            return None
-        if not self._control.start_trial(self.name, asked.number, worker):
+    def _start_waiting(
+        self, first: FrozenTrial, worker: str, records: Sequence[TrialRecord], cap: int
+    ) -> TrialRecord | None:
+        """Give the worker the trial that has waited longest; None if it has no place here, or does not wait any more.
+
+        Args:
+            first: as Optuna's queue has it.
+            worker: that takes it.
+            records: all trials of the study.
+            cap: of the study.
+        """
+        known = next((record for record in records if record.number == first.number), None)
+        if known is None:
+            return self._adopt(worker, records, cap)
+        if known.state is not TrialState.WAITING:
             # It was given a score while it waited, by a worker that died before it could tell Optuna.
             self.publish()
             return None
-        asked.set_user_attr("worker", worker)
-        return self._control.trial(self.name, asked.number)
+        if not self._mirror.take(known, self.declaration.space, worker):
+            return None
+        self._control.start_trial(self.name, known.number, worker)
+        return self._control.trial(self.name, known.number)
 
-    def _not_adopted(self, asked: Trial, cap: int, records: Sequence[TrialRecord]) -> str:
-        """Give a slot to a trial that waited in Optuna alone, just proposed or enqueued by hand; or say why not."""
+    def _adopt(self, worker: str, records: Sequence[TrialRecord], cap: int) -> TrialRecord | None:
+        """Take the first of Optuna's queue, which waits there alone; None if it has no place here."""
+        asked = self._mirror.ask(self.declaration.space)
+        why = ""
         if sum(record.uses_slot for record in records) >= cap:
-            return "enqueued when no slot was left"
-        slot = asked.user_attrs.get("slot")
+            why = "enqueued when no slot was left"
         # Left by a worker that was about to put a trial back when it lost the database, or when another one had
         # put it back already.
-        if any(record.slot == slot and record.uses_slot for record in records):
-            return "another trial has its slot"
-        record = self._proposals.adopted(asked.number, asked.params, asked.user_attrs, records)
-        return "" if self._control.add_trial(self.name, record) else "another trial has its slot"
+        elif any(record.slot == asked.user_attrs.get("slot") and record.uses_slot for record in records):
+            why = _SLOT_TAKEN
+        else:
+            adopted = self._proposals.adopted(asked.number, asked.params, asked.user_attrs, records)
+            if not self._control.begin_trial(self.name, adopted, worker):
+                why = _SLOT_TAKEN
+        if why:
+            self._mirror.discard(asked.number, Cause.INTERRUPTED.value, why)
+            return None
+        asked.set_user_attr("worker", worker)
+        return self._control.trial(self.name, asked.number)
