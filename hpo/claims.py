@@ -32,6 +32,7 @@ from hpo.records import Cause, Outcome, StudyRecord, StudyState, TrialRecord, Tr
 from hpo.repeats import Repeats, Step
 from hpo.search_end import SearchEnd
 from hpo.storage import Storage, advisory_lock
+from hpo.strategies import STRATEGIES
 from studies.declaration import Declaration, Derived, declare
 from studies.spec import Spec
 
@@ -77,7 +78,7 @@ class Claims:
         has_reference = study.phase == 1 and bool(self.declaration.forced)
         repeats = Repeats(self.spec.seeds, self.spec.seed, self.spec.direction, has_reference, study.imported)
         self._search_end = SearchEnd(self.spec, repeats)
-        self._proposals = Proposals(self.spec, self.declaration, derived, study.imported)
+        self._proposals = Proposals(self.spec, self.declaration, derived, study.imported, STRATEGIES["tpe"]())
         self._is_dead, self._home = is_dead, home
         self._mirror = Mirror(storage, study.name, self.spec.seed)
         self._ledger = Ledger(self._control, study.name)

@@ -6,7 +6,7 @@ from typing import Any
 
 from hpo.records import Origin, TrialRecord, TrialState
 from hpo.repeats import Repeat, carried, fresh_seed, once_each
-from hpo.strategies import STRATEGIES
+from hpo.strategies import Strategy
 from studies.declaration import Declaration, Derived, derive
 from studies.spec import Spec
 
@@ -21,12 +21,14 @@ class Proposals:
     Attributes:
         derived: rules for the values that follow from the parameters.
         history: trials of another study that the sampler learns from.
+        strategy: proposes.
     """
 
     spec: Spec
     declaration: Declaration
     derived: tuple[Derived, ...]
     history: Sequence[TrialRecord]
+    strategy: Strategy
 
     def next(self, records: Sequence[TrialRecord], repeat: Repeat | None) -> TrialRecord:
         """Return the trial that takes the next slot; its number is not known yet.
@@ -75,7 +77,7 @@ class Proposals:
         shown = once_each(known)
         for draw in range(_PROPOSALS):
             seed = (self.spec.seed * 1_000_003 + slot * _PROPOSALS + draw) % 2**32
-            params = STRATEGIES["tpe"](shown, self.declaration.space, self.spec.direction, seed)
+            params = self.strategy(shown, self.declaration.space, self.spec.direction, seed)
             if tuple(sorted(params.items())) not in seen:
                 return params
         return params

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
+from functools import cached_property
 from typing import Any, Final
 
 Key = tuple[tuple[str, Any], ...]
@@ -145,9 +146,9 @@ class TrialRecord:
     attributes: Mapping[str, Any] = field(default_factory=dict)
     seconds: float | None = None
 
-    @property
+    @cached_property
     def key(self) -> Key:
-        """Equal for equal configurations."""
+        """Equal for equal configurations; made once a record, for every decision on a study compares all of them."""
         return tuple(sorted(self.params.items()))
 
     @property

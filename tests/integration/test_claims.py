@@ -440,10 +440,10 @@ def test_a_proposal_that_repeats_a_finished_trial_is_asked_anew_or_gets_the_next
     for trial in done:
         claims.end(trial, Outcome(None, score=0.5))
     repeat, fresh = dict(done[0].params), {**done[0].params, "dropout": 0.25}
-    proposals = [repeat, repeat, fresh]
-    monkeypatch.setattr("hpo.proposals.STRATEGIES", {"tpe": lambda *_: proposals.pop(0)})
+    proposals = [repeat, repeat, fresh, *[repeat] * 16]
+    monkeypatch.setattr("hpo.claims.STRATEGIES", {"tpe": lambda: lambda *_: proposals.pop(0)})
+    claims, _ = make(storage, trials=4)
     assert take(claims, control).trial.params == fresh
-    monkeypatch.setattr("hpo.proposals.STRATEGIES", {"tpe": lambda *_: repeat})
     exhausted = take(claims, control).trial
     assert (exhausted.params, exhausted.seed) == (repeat, done[0].seed + 1)
 
