@@ -201,6 +201,11 @@ class TrialProcess:
         """Its process id, once it has begun."""
         return self._fork.pid
 
+    @property
+    def last_words(self) -> Outcome | None:
+        """How it ended, as soon as it has said so: its process then has its memory to give back, and no more to do."""
+        return None if self._ending is None else self._outcome(0)
+
     def ask_to_stop(self) -> None:
         """Ask the objective to save its work and end."""
         self._fork.send("stop")

@@ -36,6 +36,7 @@ class TrialRun:
         settings: of this machine.
         stop: what the worker is told.
         holds_nothing_since: whether a beat after that monotonic moment found that the worker holds no trial.
+        meanwhile: what the worker has still to do; called once, when the trial runs or has to wait.
 
     Attributes:
         server_gone: whether the fork server did not answer.
@@ -49,9 +50,11 @@ class TrialRun:
         settings: Settings,
         stop: StopSignals,
         holds_nothing_since: Callable[[float], bool],
+        meanwhile: Callable[[], None],
     ) -> None:
         self._claim, self._claims, self._options, self._settings, self._stop = claim, claims, options, settings, stop
-        self._holds_nothing_since = holds_nothing_since
+        self._holds_nothing_since, self._meanwhile = holds_nothing_since, meanwhile
+        self._reservation: Reservation | None = None
         self._process: TrialProcess | None = None
         self.server_gone = False
 
@@ -61,14 +64,20 @@ class TrialRun:
         return self._process.pid if self._process else None
 
     def outcome(self) -> Outcome:
-        """Wait until the machine has room for the trial, run it, and return how it ended."""
-        reservation = self._reserve()
-        if reservation is None:
+        """Wait until the machine has room for the trial, run it, and return how it ended as soon as it says so."""
+        self._reservation = self._reserve()
+        if self._reservation is None:
             return Outcome(Cause.INTERRUPTED, message="it was waiting for memory when its worker had to go")
-        try:
-            return self._run_process()
-        finally:
-            reservation.release()
+        return self._run_process()
+
+    def finish(self) -> None:
+        """Wait until the process is gone, and let others have its memory."""
+        while self._process is not None and self._process.wait(_LOOK_SECONDS, self._report) is None:
+            if self._stop.abandon.is_set():
+                self._process.kill("its worker was told to stop at once")
+        if self._reservation is not None:
+            self._reservation.release()
+        self._process = self._reservation = None
 
     def _reserve(self) -> Reservation | None:
         """Return the memory of a trial, when there is room for it; None when this worker has to go before that."""
@@ -78,10 +87,15 @@ class TrialRun:
             if not said:
                 _LOG.info("trial %d waits for %.1f GiB of memory", self._claim.trial.number, wanted.ram / 2**30)
                 said = True
+                self._do_meanwhile()
             if self._stop.leave.is_set() or self._reason_to_kill(None, began):
                 return None
             self._stop.leave.wait(_ROOM_SECONDS)
         return reservation
+
+    def _do_meanwhile(self) -> None:
+        meanwhile, self._meanwhile = self._meanwhile, lambda: None
+        meanwhile()
 
     def _run_process(self) -> Outcome:
         home, objective = self._settings.home, self._claims.declaration.objective
@@ -93,9 +107,10 @@ class TrialRun:
             self.server_gone = True
             return Outcome(Cause.INTERRUPTED, message="the fork server is gone")
         self._process = process
+        self._do_meanwhile()
         asked_at: float | None = None
         while True:
-            outcome = process.wait(_LOOK_SECONDS, self._report)
+            outcome = process.wait(_LOOK_SECONDS, self._report) or process.last_words
             if outcome is not None:
                 return outcome
             if self._stop.suspend.is_set() and asked_at is None:

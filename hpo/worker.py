@@ -1,7 +1,8 @@
 """A worker: takes trials of any open study, runs each in a process of its own, writes down how it ended.
 
     take ──> run ──> end ──> take …
-      └── nothing to take: sleep until Postgres says that there is work, or a look around is due
+      │       └── meanwhile: tell Optuna how the trial before ended, and clear up after it
+      └── nothing to take: do that, and sleep until Postgres says that there is work, or a look around is due
 
 `hpo.stopping` says how it is made to go.
 """
@@ -107,6 +108,7 @@ class Worker:
         self._control = Control(storage.engine)
         self._unreported: set[str] = set()
         self._trial: TrialRun | None = None
+        self._untold: deque[tuple[Claims, int]] = deque()
         self._memory_after: deque[float] = deque(maxlen=_REMEMBERED_TRIALS)
         self._server_gone = False
         self._ended = 0
@@ -122,6 +124,8 @@ class Worker:
         try:
             with self._pulse:
                 self._work()
+                self._finish_trial()
+                self._tell_if_possible()
         finally:
             # A worker that cannot say that it leaves is missed by its silence.
             with suppress(*_DATABASE_AWAY):
@@ -141,6 +145,8 @@ class Worker:
                 self._run(claim)
                 idle_since = time.monotonic()
                 continue
+            self._finish_trial()
+            self._patiently(self._tell, at_stake=False)
             self._patiently(self._publish_reports, at_stake=False)
             if self._patiently(partial(self._may_leave, time.monotonic() - idle_since), at_stake=False):
                 break
@@ -174,29 +180,48 @@ class Worker:
         name = f"trial {trial.number} of {claim.study}"
         _LOG.info("%s begins: %s, attempt %d", name, trial.attributes.get("design", trial.origin.value), trial.attempt)
         began = time.monotonic()
+        self._finish_trial()
         given = self._options, self._settings, self._stop
-        self._trial = TrialRun(claim, claims, *given, self._pulse.holds_nothing_since)
-        outcome = self._trial.outcome()
-        self._server_gone = self._trial.server_gone
-        self._trial = None
-        held = self._patiently(lambda: self._end(claims, trial, outcome))
-        if held is False:
+        self._trial = run = TrialRun(claim, claims, *given, self._pulse.holds_nothing_since, self._tell_if_possible)
+        outcome = run.outcome()
+        self._server_gone = run.server_gone
+        if self._patiently(lambda: self._write_end(claims, trial, outcome)) is False:
             _LOG.warning("%s was taken over while this worker was silent", name)
-        # What is left behind now goes after the next trial.
-        with suppress(*_DATABASE_AWAY):
-            claims.forget_surpassed()
+        self._untold.append((claims, trial.number))
         result = f"{outcome.score:.6g}" if outcome.score is not None else str(outcome.cause)
         _LOG.info("%s ended after %.1f s: %s", name, time.monotonic() - began, result)
         self._ended += outcome.cause is not Cause.INTERRUPTED
-        self._memory_after.append(process_memory(self._me.pid)[1])
 
-    def _end(self, claims: Claims, trial: TrialRecord, outcome: Outcome) -> bool:
+    def _write_end(self, claims: Claims, trial: TrialRecord, outcome: Outcome) -> bool:
         try:
-            return claims.end(trial, outcome)
+            return claims.write_end(trial, outcome)
         except KeyError:
             # The study was deleted in a dashboard that may write; a later look raises the alert.
-            _LOG.exception("the end of trial %d of %s could not be told to Optuna", trial.number, claims.name)
+            _LOG.exception("trial %d of %s could not be put back", trial.number, claims.name)
             return True
+
+    def _finish_trial(self) -> None:
+        """Wait until the process of the last trial is gone: only then does the next one get memory."""
+        if self._trial is not None:
+            self._trial.finish()
+        self._trial = None
+
+    def _tell(self) -> None:
+        """Do what the next trial need not wait for: tell Optuna of the last one, and clear up after it."""
+        while self._untold:
+            claims, number = self._untold[0]
+            try:
+                claims.publish(number)
+                claims.forget_surpassed()
+            except KeyError:
+                _LOG.exception("the end of trial %d of %s could not be told to Optuna", number, claims.name)
+            self._untold.popleft()
+            self._memory_after.append(process_memory(self._me.pid)[1])
+
+    def _tell_if_possible(self) -> None:
+        # What is not told now is told after the next trial, or by whoever comes next.
+        with suppress(*_DATABASE_AWAY):
+            self._tell()
 
     def _may_leave(self, idle_seconds: float) -> bool:
         if self._options.idle_exit is not None and idle_seconds >= self._options.idle_exit:
