@@ -1,5 +1,6 @@
 """What somebody would otherwise write: a search by Optuna alone, over the space of Phase 1, with TPE."""
 
+import threading
 import time
 
 import optuna
@@ -34,12 +35,11 @@ class Script:
         return smooth(params)
 
 
-def search(channel: Channel, url: str, start: float, cap: int) -> None:
-    """Search until so many trials are complete, from a moment on; called in a fork, many at once.
-
-    The cap is kept as Optuna's documentation keeps it.
-    """
+def search(channel: Channel, url: str, cap: int) -> None:
+    """Wait for a word, and search until so many trials are complete; called in a fork, many at once."""
+    begin = threading.Event()
+    channel.listen(lambda _word: begin.set(), begin.set)
     study = optuna.load_study(study_name="s", storage=url)
     channel.say("ready")
-    time.sleep(max(0.0, start - time.time()))
+    begin.wait()
     study.optimize(Script(0.0), callbacks=[MaxTrialsCallback(cap, states=(TrialState.COMPLETE,))])

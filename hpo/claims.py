@@ -250,7 +250,9 @@ class Claims:
         new = self._proposals.next(records, step.repeat)
         expected = 1 + max((record.number for record in records), default=-1)
         number = self._mirror.begin(new, self.declaration.space, worker, expected)
-        if not self._control.begin_trial(self.name, replace(new, number=number), worker):
+        # Workers that were held back for repeats have something to do again, it may be.
+        call = self.spec.seeds > 1
+        if not self._control.begin_trial(self.name, replace(new, number=number), worker, call_others=call):
             self._mirror.discard(number, Cause.INTERRUPTED.value, _SLOT_TAKEN)
             return None
         return replace(new, number=number, state=TrialState.RUNNING, worker=worker)

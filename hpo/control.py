@@ -111,9 +111,18 @@ class Control:
             convergence_off=study.convergence_off,
         )
 
-    def begin_trial(self, study: str, trial: TrialRecord, worker: str) -> bool:
-        """Insert a trial that this worker runs; return False when its slot and turn, or its number, is taken."""
+    def begin_trial(self, study: str, trial: TrialRecord, worker: str, *, call_others: bool = False) -> bool:
+        """Insert a trial that this worker runs; return False when its slot and turn, or its number, is taken.
+
+        Args:
+            study: its name.
+            trial: with its number.
+            worker: that holds it.
+            call_others: whether idle workers are to look for work as well.
+        """
         with self.engine.begin() as connection:
+            if call_others:
+                connection.execute(statement("say_work"))
             return _insert_trial(connection, study, trial, worker)
 
     def replace_trial(self, study: str, lost: TrialRecord, outcome: Outcome, by: TrialRecord) -> bool:

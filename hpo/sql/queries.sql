@@ -75,6 +75,10 @@ VALUES (:study, :number, :slot, :turn, :attempt, :origin, :design_id, :seed, CAS
 ON CONFLICT DO NOTHING
 RETURNING number
 
+-- name: say_work
+-- The database itself says it of a trial that waits, and of a study that is made, ends or goes on.
+SELECT pg_notify('hpo_work', '')
+
 -- name: trials
 SELECT number, slot, turn, attempt, origin, params, seed, state, design_id, worker, cause, message, score, attributes,
        EXTRACT(EPOCH FROM ended_at - started_at)::float AS seconds
