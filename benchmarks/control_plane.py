@@ -22,7 +22,7 @@ from stores import Stores, stores, study_of
 from hpo.control import Control
 from hpo.fork_server import Exited, Fork, ForkServer, Raised, Said, fork
 from hpo.phase1 import ensure_study
-from hpo.records import StudyState
+from hpo.records import StudyRecord, StudyState
 from hpo.storage import Storage
 from hpo.worker_options import WorkerOptions
 from studies.declaration import Prepared, architecture_values
@@ -51,20 +51,27 @@ class Plane:
             options = WorkerOptions(url, self.server.address, ("s",), prepared=True)
             settings = replace(self.made.settings, storage=url)
             forks = self._forks(count, "hpo.worker:work_in_fork", options, settings)
-            # The pulse listens a moment after its worker is there.
-            time.sleep(1.0)
+            control = Control(storage.engine)
+            _make(storage, count)
+            study = _wait_until_ended(control)
+            # By now every worker has opened the study, which it does once.
             began = time.time()
-            _make(storage)
-            return self._rate(storage, f"workers {count}", forks, began, "leave")
+            control.resume(replace(study, cap=count + _CAP), "on")
+            _wait_until_ended(control)
+            for each in forks:
+                each.send("leave")
+            _wait_until_gone(forks)
+            return self._rate(storage, f"workers {count}", began, count)
 
     def claims(self, count: int) -> float:
         """Return the same of their claims alone."""
         url = self.made.new()
         with self.made.opened(url) as storage:
-            _make(storage)
+            _make(storage, _CAP)
             forks = self._forks(count, "claims_alone:work", url, self.made.settings)
             began = _begin(forks)
-            return self._rate(storage, f"claims {count}", forks, began, "")
+            _wait_until_gone(forks)
+            return self._rate(storage, f"claims {count}", began)
 
     def script(self, count: int) -> float:
         """Return the same of Optuna alone."""
@@ -75,24 +82,16 @@ class Plane:
             forks = self._forks(count, "script:search", address, _CAP)
             began = _begin(forks)
             _wait_until_gone(forks)
-            return self._count(storage, f"script {count}", began)
+            return self._rate(storage, f"script {count}", began)
 
-    def _rate(self, storage: Storage, name: str, forks: Sequence[Fork], began: float, word: str) -> float:
-        control = Control(storage.engine)
-        while (study := control.study("s")) is None or study.state is StudyState.RUNNING:
-            time.sleep(0.1)
-        for each in forks:
-            each.send(word)
-        _wait_until_gone(forks)
-        return self._count(storage, name, began)
-
-    def _count(self, storage: Storage, name: str, began: float) -> float:
+    def _rate(self, storage: Storage, name: str, began: float, before: int = 0) -> float:
         trials = optuna.load_study(study_name="s", storage=storage.optuna).get_trials(deepcopy=False)
         complete = [each for each in trials if each.state is TrialState.COMPLETE]
-        self.beyond.setdefault(name, []).append(len(complete) - _CAP)
+        cap = before + _CAP
+        self.beyond.setdefault(name, []).append(len(complete) - cap)
         ended = sorted(each.datetime_complete.timestamp() for each in complete if each.datetime_complete)
         # Those beyond the cap are no work that was asked for.
-        return _CAP / (ended[_CAP - 1] - began)
+        return _CAP / (ended[cap - 1] - began)
 
     def _forks(self, count: int, target: str, *arguments: object) -> list[Fork]:
         forks = [fork(self.server.address, target, *arguments) for _ in range(count)]
@@ -102,8 +101,8 @@ class Plane:
         return forks
 
 
-def _make(storage: Storage) -> None:
-    spec = study_of("no_training:at_once", _CAP)
+def _make(storage: Storage, cap: int) -> None:
+    spec = study_of("no_training:at_once", cap)
     ensure_study(storage, spec, Prepared(architecture_values(spec)))
 
 
@@ -112,6 +111,12 @@ def _begin(forks: Sequence[Fork]) -> float:
     for each in forks:
         each.send("begin")
     return began
+
+
+def _wait_until_ended(control: Control) -> StudyRecord:
+    while (study := control.study("s")) is None or study.state is StudyState.RUNNING:
+        time.sleep(0.1)
+    return study
 
 
 def _wait_until_gone(forks: Sequence[Fork]) -> None:

@@ -48,17 +48,21 @@ class MemoryRoom:
     def __init__(self, home: Path) -> None:
         self._directory = home / "memory"
 
-    def reserve(self, wanted: Share, usable: Callable[[], Share]) -> Reservation | None:
+    def reserve(
+        self, wanted: Share, usable: Callable[[], Share], at_least: Callable[[], Share] = lambda: Share(0)
+    ) -> Reservation | None:
         """Reserve memory for a trial; None while there is no room beside the others. One alone always has room.
 
         Args:
-            wanted: by the trial.
+            wanted: by the trial; one that wants nothing has room as well.
             usable: by all trials together; asked only where there are others.
+            at_least: no more than that, quicker to be had; asked first.
         """
         self._directory.mkdir(parents=True, exist_ok=True)
         with self._alone():
-            others = list(self._reserved())
-            if others and not usable().holds(sum(others, wanted)):
+            others = list(self._reserved()) if wanted.ram or wanted.card else []
+            together = sum(others, wanted)
+            if others and not at_least().holds(together) and not usable().holds(together):
                 return None
             # The lock has to outlast this call.
             file = NamedTemporaryFile("w", dir=self._directory, prefix="trial-", delete=False)  # noqa: SIM115

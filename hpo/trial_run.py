@@ -7,13 +7,14 @@ from collections.abc import Callable
 from optuna.exceptions import UpdateFinishedTrialError
 
 from hpo.claims import Claim, Claims
+from hpo.fork_server import Fork
 from hpo.memory_room import MemoryRoom, Reservation
 from hpo.records import Cause, Outcome
 from hpo.settings import Settings
 from hpo.stopping import StopSignals
 from hpo.storage import database_away
 from hpo.trial import TrialLimits, TrialProcess
-from hpo.trial_room import needed_by, usable_here
+from hpo.trial_room import needed_by, usable_at_least, usable_here
 from hpo.worker_options import WorkerOptions
 
 _LOG = logging.getLogger("hpo.worker")
@@ -37,6 +38,7 @@ class TrialRun:
         stop: what the worker is told.
         holds_nothing_since: whether a beat after that monotonic moment found that the worker holds no trial.
         meanwhile: what the worker has still to do; called once, when the trial runs or has to wait.
+        spare: a fork that waits already, to run in.
 
     Attributes:
         server_gone: whether the fork server did not answer.
@@ -51,9 +53,11 @@ class TrialRun:
         stop: StopSignals,
         holds_nothing_since: Callable[[float], bool],
         meanwhile: Callable[[], None],
+        spare: Fork | None,
     ) -> None:
         self._claim, self._claims, self._options, self._settings, self._stop = claim, claims, options, settings, stop
         self._holds_nothing_since, self._meanwhile = holds_nothing_since, meanwhile
+        self._spare = spare
         self._reservation: Reservation | None = None
         self._process: TrialProcess | None = None
         self.server_gone = False
@@ -67,6 +71,8 @@ class TrialRun:
         """Wait until the machine has room for the trial, run it, and return how it ended as soon as it says so."""
         self._reservation = self._reserve()
         if self._reservation is None:
+            if self._spare:
+                self._spare.dismiss()
             return Outcome(Cause.INTERRUPTED, message="it was waiting for memory when its worker had to go")
         return self._run_process()
 
@@ -83,7 +89,7 @@ class TrialRun:
         """Return the memory of a trial, when there is room for it; None when this worker has to go before that."""
         room, wanted, began = MemoryRoom(self._settings.home), needed_by(self._claim), time.monotonic()
         said = False
-        while (reservation := room.reserve(wanted, usable_here)) is None:
+        while (reservation := room.reserve(wanted, usable_here, usable_at_least)) is None:
             if not said:
                 _LOG.info("trial %d waits for %.1f GiB of memory", self._claim.trial.number, wanted.ram / 2**30)
                 said = True
@@ -102,7 +108,7 @@ class TrialRun:
         began = time.monotonic()
         try:
             limits = TrialLimits(self._options.threads, self._settings.trial_memory_mb)
-            process = TrialProcess(self._claim, objective, self._options.fork_address, home, limits)
+            process = TrialProcess(self._claim, objective, self._options.fork_address, home, limits, self._spare)
         except OSError:
             self.server_gone = True
             return Outcome(Cause.INTERRUPTED, message="the fork server is gone")
