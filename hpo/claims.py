@@ -3,40 +3,44 @@
 Everything that takes a slot happens under the study's advisory lock, so that the cap is exact and a forced
 configuration runs once, however many workers ask. A process may die between any two statements:
 
-- A trial that Optuna has running, and that no worker holds, was asked for by a worker that died at once. The next
-  claim finds it and replaces it.
-- The end of a trial is written to the control schema first, guarded by the worker that holds it, and then told to
-  Optuna. Whoever comes next tells what a dead worker could not.
+- A trial that Optuna has running, and that no worker holds, was made or taken from the queue by a worker that died at
+  once. One that has a slot is put back by the next claim. One that has none is discarded by whoever looks for strays:
+  everybody now and then, at first, after an error, and at the end of a study.
+- The end of a trial is written to the control schema first, guarded by the worker that holds it. Optuna is told
+  afterwards, by a worker when its next trial runs already. Whoever comes next tells what a dead worker could not.
 """
 
+import math
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from optuna.trial import Trial
+from optuna.trial import FrozenTrial
 
-from hpo.artifacts import forget_checkpoint, forget_file, forget_outcome, kept_outcome, move_files, trials_with
-from hpo.attempts import Attempts, final_state, judgement
+from hpo.artifacts import forget_file, trials_with
+from hpo.attempts import Attempts
 from hpo.control import Control
-from hpo.convergence import Convergence, check_early_stopping_convergence
+from hpo.endings import Endings
 from hpo.ledger import Ledger
 from hpo.mirror import Mirror
 from hpo.notes import note_text
-from hpo.output import count
-from hpo.records import Cause, Origin, Outcome, StudyRecord, StudyState, TrialRecord, TrialState, WorkerRecord
-from hpo.repeats import Repeat, Repeats, Step, carried, fresh_seed, once_each, seed_noise
+from hpo.proposals import Proposals
+from hpo.records import Cause, Outcome, StudyRecord, StudyState, TrialRecord, TrialState, WorkerRecord
+from hpo.repeats import Repeats, Step
+from hpo.search_end import SearchEnd
 from hpo.storage import Storage, advisory_lock
 from hpo.strategies import STRATEGIES
-from studies.declaration import Declaration, Derived, declare, derive
+from studies.declaration import Declaration, Derived, declare
 from studies.spec import Spec
 
-# A proposal that repeats an ended trial is asked anew this often before the space counts as exhausted.
-_PROPOSALS = 16
+# How often a worker looks for trials that Optuna has running and nobody has ever heard of, in seconds. Each costs what
+# a whole claim costs besides, and does no harm until it is found: it uses no slot.
+_STRAY_SECONDS = 60.0
 
-# Holds what nobody holds, for the moment between finding a stray trial and putting it back; in the first migration.
-NOBODY = "nobody"
+_SLOT_TAKEN = "another trial has its slot"
 
 
 @dataclass(frozen=True)
@@ -69,14 +73,17 @@ class Claims:
         self.declaration: Declaration = declare(self.spec)
         self.stored_spec = study.spec
         self._prepared = study.prepared
-        self._derived = tuple(Derived(**rule) for rule in study.prepared.get("derived", ()))
-        self._attempts = Attempts(self.declaration, self.spec.max_attempts, self._derived)
-        self._history = study.imported
+        derived = tuple(Derived(**rule) for rule in study.prepared.get("derived", ()))
+        self._attempts = Attempts(self.declaration, self.spec.max_attempts, derived)
         has_reference = study.phase == 1 and bool(self.declaration.forced)
-        self._repeats = Repeats(self.spec.seeds, self.spec.seed, self.spec.direction, has_reference, self._history)
+        repeats = Repeats(self.spec.seeds, self.spec.seed, self.spec.direction, has_reference, study.imported)
+        self._search_end = SearchEnd(self.spec, repeats)
+        self._proposals = Proposals(self.spec, self.declaration, derived, study.imported, STRATEGIES["tpe"]())
         self._is_dead, self._home = is_dead, home
         self._mirror = Mirror(storage, study.name, self.spec.seed)
         self._ledger = Ledger(self._control, study.name)
+        self._endings = Endings(self._control, self._mirror, study.name, self._attempts, home)
+        self._strays_reaped_at = -math.inf
 
     def take(self, worker: str) -> Claim | None:
         """Give a trial to the worker, which holds none, or return None when the study has none to give now.
@@ -85,37 +92,60 @@ class Claims:
         was left, and neither a slot nor a forced configuration is lost or used twice; so does the worker's own next
         call when it loses the database in here. Decides, with evidence, that the study has converged or finished.
         """
-        with self._locked():
-            # Also of a study that has stopped: a trial that nobody will end must not stay running.
-            self.reap(taker=worker)
-            while (study := self._control.study(self.name)) is not None and study.state is StudyState.RUNNING:
-                records = self._ledger.read()
-                if self._rescue_told(records):
-                    continue
-                verdict, step = self._look(study, records)
-                if self._ended(study, records, verdict, step) or not self._something_to_run(study, records, step):
-                    return None
-                trial = self._start(worker, study.cap, records)
-                if trial is not None:
-                    return Claim(self.name, self.spec, trial, self._attempts.values(trial), self._prepared)
-            return None
+        try:
+            with self._locked():
+                return self._take(worker)
+        except BaseException:
+            # It may have made a trial that it could not write down.
+            self._strays_reaped_at = -math.inf
+            raise
+
+    def _take(self, worker: str) -> Claim | None:
+        # Also of a study that has stopped: a trial that nobody will end must not stay running.
+        self._reap_holders(taker=worker)
+        if time.monotonic() - self._strays_reaped_at > _STRAY_SECONDS:
+            self._reap_strays()
+        while (study := self._control.study(self.name)) is not None and study.state is StudyState.RUNNING:
+            records, queue = self._ledger.read(), self._mirror.waiting()
+            if self._rescue_told(records, queue):
+                continue
+            end, step = self._search_end.look(study, records)
+            if end:
+                self._control.decide(self.name, end.state, end.reason, end.evidence)
+                self._reap_strays()
+                return None
+            is_full = sum(record.uses_slot for record in records) >= study.cap
+            if (is_full or step.holds) and not any(record.state is TrialState.WAITING for record in records):
+                return None
+            trial = self._start_waiting(queue[0], worker, records, study.cap) if queue else None
+            if not queue:
+                trial = self._start_new(worker, records, step)
+            if trial is not None:
+                return Claim(self.name, self.spec, trial, self._attempts.values(trial), self._prepared)
+        return None
 
     def end(self, trial: TrialRecord, outcome: Outcome) -> bool:
+        """Write down how a trial ended and tell Optuna; see `write_end`."""
+        held = self.write_end(trial, outcome)
+        self.publish()
+        return held
+
+    def write_end(self, trial: TrialRecord, outcome: Outcome) -> bool:
         """Write down how a trial ended; return False when the worker does not hold it any more.
 
         A cause that is worth another attempt puts the same parameters back into the queue; see `hpo.attempts`. A score
         that comes too late is given to the trial that waits in place of this one, if nobody has begun that; otherwise
-        it is dropped.
+        it is dropped. Optuna is told by `publish`, at once or when there is time: see the module.
         """
-        if self._attempts.runs_again(trial, outcome.cause):
+        if self._endings.needs_lock(trial, outcome):
             with self._locked():
-                held = self._write(trial, outcome)
+                held = self._endings.write(trial, outcome)
         else:
-            held = self._write(trial, outcome)
+            held = self._endings.write(trial, outcome)
         if not held and outcome.cause is None:
             with self._locked():
-                self._give_to_successor(trial, outcome)
-        self.publish()
+                self._endings.give_to_successor(trial, outcome, self._ledger.read())
+                self.publish()
         return held
 
     def report(self, number: int, value: float, step: int) -> None:
@@ -141,15 +171,21 @@ class Claims:
             lost = self.reap()
             study = self._control.study(self.name)
             if study is not None and study.state is StudyState.RUNNING:
-                records = self._ledger.read()
-                self._ended(study, records, *self._look(study, records))
+                end, _ = self._search_end.look(study, self._ledger.read())
+                if end:
+                    self._control.decide(self.name, end.state, end.reason, end.evidence)
         self.publish()
         return lost
 
-    def reap(self, taker: str | None = None) -> int:
-        """Put back the trials of dead workers, and those that Optuna has running and nobody holds.
+    def reap(self) -> int:
+        """Put back the trials of dead workers, and those that Optuna has running and nobody holds; return how many.
 
         Called under the study's lock, where nobody is between asking for a trial and writing down who holds it.
+        """
+        return self._reap_holders() + self._reap_strays()
+
+    def _reap_holders(self, taker: str | None = None) -> int:
+        """Put back the trials of dead workers.
 
         Args:
             taker: a worker that holds no trial: what is written down as its own it was given, and never heard of.
@@ -158,22 +194,36 @@ class Claims:
         for number, worker in self._control.holders(self.name):
             if worker.id == taker or worker.has_left or self._is_dead(worker):
                 trial = self._control.trial(self.name, number)
-                lost += trial is not None and self._lose(trial, Cause.INTERRUPTED if worker.id == taker else Cause.LOST)
-        for frozen in self._mirror.running():
-            trial = self._control.trial(self.name, frozen.number)
-            if trial is None or trial.state is TrialState.WAITING:
-                lost += self._rescue(frozen.number, trial)
+                cause = Cause.INTERRUPTED if worker.id == taker else Cause.LOST
+                lost += trial is not None and self._endings.lose(trial, cause)
         if lost:
             self.publish()
         return lost
 
-    def publish(self) -> None:
-        """Tell Optuna how trials ended that it believes to be running, and the dashboard how the study stands."""
-        for number in self._control.unpublished(self.name):
-            trial = self._control.trial(self.name, number)
-            assert trial is not None
-            self._mirror.tell(trial)
-            self._control.mark_published(self.name, number)
+    def _reap_strays(self) -> int:
+        """Put back what Optuna has running and waits here, and discard there what has no slot."""
+        lost = 0
+        for frozen in self._mirror.running():
+            trial = self._control.trial(self.name, frozen.number)
+            if trial is None or trial.state is TrialState.WAITING:
+                lost += self._endings.rescue(frozen.number, trial)
+        if lost:
+            self.publish()
+        self._strays_reaped_at = time.monotonic()
+        return lost
+
+    def publish(self, number: int | None = None) -> None:
+        """Tell Optuna how trials ended that it believes to be running, and the dashboard how the study stands.
+
+        Args:
+            number: of the only trial to tell of; default: all. Who tells all tells also what others are about to.
+        """
+        for each in self._control.unpublished(self.name):
+            if number in {None, each}:
+                trial = self._control.trial(self.name, each)
+                assert trial is not None
+                self._mirror.tell(trial)
+                self._control.mark_published(self.name, each)
         study = self._control.study(self.name)
         if study is not None and not study.noted:
             # What was learnt before it went on is not what it has learnt at its next end.
@@ -189,203 +239,63 @@ class Claims:
         ):
             yield
 
-    def _look(self, study: StudyRecord, records: Sequence[TrialRecord]) -> tuple[Convergence | None, Step]:
-        """Return whether the search has converged, where that is asked, and what repeats are due before it ends."""
-        verdict = None if study.convergence_off else self.convergence(records)
-        return verdict, self._repeats.step(records, study.cap, converged=bool(verdict))
+    def _rescue_told(self, records: Sequence[TrialRecord], queue: Sequence[FrozenTrial]) -> int:
+        """Put back what waits here and does not in Optuna: a dashboard ended it, or a worker died that took it."""
+        waiting = {frozen.number for frozen in queue}
+        told = [each for each in records if each.state is TrialState.WAITING and each.number not in waiting]
+        return sum(self._endings.rescue(record.number, record) for record in told)
 
-    def _ended(
-        self, study: StudyRecord, records: Sequence[TrialRecord], verdict: Convergence | None, step: Step
-    ) -> bool:
-        if step.is_due:
-            return False
-        if verdict:
-            evidence = {**verdict.evidence(), **self._repeats.evidence(records)}
-            self._control.decide(self.name, StudyState.CONVERGED, verdict.reason, evidence)
-            return True
-        used = [record for record in records if record.uses_slot]
-        if len(used) < study.cap or any(_is_open(record) for record in used):
-            return False
-        complete = sum(record.state is TrialState.COMPLETE for record in used)
-        failed = sum(record.state is TrialState.FAILED for record in used)
-        reason = f"the cap of {count(study.cap, 'trial')} is used: {complete} complete"
-        reason += f", {failed} failed for good" if failed else ""
-        evidence = {"complete": complete, "failed": failed, "cap": study.cap, **self._repeats.evidence(records)}
-        self._control.decide(self.name, StudyState.FINISHED, reason, evidence)
-        return True
-
-    def convergence(self, records: Sequence[TrialRecord]) -> Convergence:
-        """Apply the study's convergence rule to its trials; repeats change a mean, and are no evidence of search."""
-        complete = [record for record in once_each(records) if record.state is TrialState.COMPLETE]
-        rule, noise = self.spec.early_stop, seed_noise(records)
-        return check_early_stopping_convergence(
-            [record.score for record in complete],
-            patience=rule.patience,
-            threshold=rule.threshold,
-            top_k=rule.top_k,
-            configurations=[record.key for record in complete],
-            open_forced=sum(record.origin is Origin.FORCED and _is_open(record) for record in records),
-            direction=self.spec.direction,
-            seed_noise=noise.standard_deviation if noise else None,
-        )
-
-    def _something_to_run(self, study: StudyRecord, records: Sequence[TrialRecord], step: Step) -> bool:
-        """Make sure that a trial waits in Optuna, if the cap allows one more and the repeats don't hold it back."""
-        if any(record.state is TrialState.WAITING for record in records):
-            return True
-        used = sum(record.uses_slot for record in records)
-        if used >= study.cap or step.holds:
-            return False
-        if not self._mirror.waiting():
-            slot = 1 + max((record.slot for record in records), default=0)
-            self._mirror.enqueue(self._repeat(step.repeat, slot) if step.repeat else self._proposal(records, slot))
-        return True
-
-    def _repeat(self, repeat: Repeat, slot: int) -> TrialRecord:
-        return repeat.as_trial(slot, derive(repeat.of.params, self._derived))
-
-    def _proposal(self, records: Sequence[TrialRecord], slot: int) -> TrialRecord:
-        params = self._fresh_proposal(records, slot)
-        known = [*self._history, *records]
-        return TrialRecord(
-            number=-1,
-            slot=slot,
-            turn=1,
-            attempt=1,
-            origin=Origin.SAMPLED,
-            params=params,
-            seed=fresh_seed(self.spec.seed, tuple(sorted(params.items())), known),
-            state=TrialState.WAITING,
-            attributes=derive(params, self._derived),
-        )
-
-    def _fresh_proposal(self, records: Sequence[TrialRecord], slot: int) -> dict[str, Any]:
-        known = [*self._history, *records]
-        judged = {TrialState.COMPLETE, TrialState.PRUNED}
-        seen = {record.key for record in known if record.state in judged or record.is_infeasible}
-        params: dict[str, Any] = {}
-        shown = once_each(known)
-        for draw in range(_PROPOSALS):
-            seed = (self.spec.seed * 1_000_003 + slot * _PROPOSALS + draw) % 2**32
-            params = STRATEGIES["tpe"](shown, self.declaration.space, self.spec.direction, seed)
-            if tuple(sorted(params.items())) not in seen:
-                return params
-        return params
-
-    def _start(self, worker: str, cap: int, records: Sequence[TrialRecord]) -> TrialRecord | None:
-        """Ask Optuna for the trial that has waited longest and give it to the worker; None if it has no place here."""
-        if not self._mirror.waiting():
+    def _start_new(self, worker: str, records: Sequence[TrialRecord], step: Step) -> TrialRecord | None:
+        """Make the next trial and give it to the worker; None if it has no place here."""
+        new = self._proposals.next(records, step.repeat)
+        expected = 1 + max((record.number for record in records), default=-1)
+        number = self._mirror.begin(new, self.declaration.space, worker, expected)
+        # Workers that were held back for repeats have something to do again, it may be.
+        call = self.spec.seeds > 1
+        if not self._control.begin_trial(self.name, replace(new, number=number), worker, call_others=call):
+            self._mirror.discard(number, Cause.INTERRUPTED.value, _SLOT_TAKEN)
             return None
-        asked = self._mirror.ask(self.declaration.space)
-        if self._control.trial(self.name, asked.number) is None and (why := self._not_adopted(asked, cap, records)):
-            self._mirror.discard(asked.number, Cause.INTERRUPTED.value, why)
-            return None
-        if not self._control.start_trial(self.name, asked.number, worker):
+        return replace(new, number=number, state=TrialState.RUNNING, worker=worker)
+
+    def _start_waiting(
+        self, first: FrozenTrial, worker: str, records: Sequence[TrialRecord], cap: int
+    ) -> TrialRecord | None:
+        """Give the worker the trial that has waited longest; None if it has no place here, or does not wait any more.
+
+        Args:
+            first: as Optuna's queue has it.
+            worker: that takes it.
+            records: all trials of the study.
+            cap: of the study.
+        """
+        known = next((record for record in records if record.number == first.number), None)
+        if known is None:
+            return self._adopt(worker, records, cap)
+        if known.state is not TrialState.WAITING:
             # It was given a score while it waited, by a worker that died before it could tell Optuna.
             self.publish()
             return None
-        asked.set_user_attr("worker", worker)
-        return self._control.trial(self.name, asked.number)
+        if not self._mirror.take(known, self.declaration.space, worker):
+            return None
+        self._control.start_trial(self.name, known.number, worker)
+        return self._control.trial(self.name, known.number)
 
-    def _not_adopted(self, asked: Trial, cap: int, records: Sequence[TrialRecord]) -> str:
-        """Give a slot to a trial that waited in Optuna alone, just proposed or enqueued by hand; or say why not."""
+    def _adopt(self, worker: str, records: Sequence[TrialRecord], cap: int) -> TrialRecord | None:
+        """Take the first of Optuna's queue, which waits there alone; None if it has no place here."""
+        asked = self._mirror.ask(self.declaration.space)
+        why = ""
         if sum(record.uses_slot for record in records) >= cap:
-            return "enqueued when no slot was left"
-        slot = asked.user_attrs.get("slot")
+            why = "enqueued when no slot was left"
         # Left by a worker that was about to put a trial back when it lost the database, or when another one had
         # put it back already.
-        if any(record.slot == slot and record.uses_slot for record in records):
-            return "another trial has its slot"
-        record = self._adopted(asked.number, asked.params, asked.user_attrs, records)
-        return "" if self._control.add_trial(self.name, record) else "another trial has its slot"
-
-    def _adopted(
-        self, number: int, params: Mapping[str, Any], attributes: Mapping[str, Any], records: Sequence[TrialRecord]
-    ) -> TrialRecord:
-        return TrialRecord(
-            number=number,
-            slot=attributes.get("slot") or 1 + max((record.slot for record in records), default=0),
-            turn=attributes.get("turn", 1),
-            attempt=attributes.get("attempt", 1),
-            origin=Origin(attributes.get("origin", Origin.ENQUEUED)),
-            params=params,
-            seed=attributes.get("seed", self.spec.seed),
-            state=TrialState.WAITING,
-            attributes={**derive(params, self._derived), **carried(attributes)},
-        )
-
-    def _put_back(self, trial: TrialRecord, outcome: Outcome) -> bool:
-        """Replace a running trial by one with the same parameters that waits; False when it is not held.
-
-        Called under the study's lock: nobody takes the trial away between the look and the replacement.
-        """
-        cause = outcome.cause
-        assert cause is not None
-        now = self._control.trial(self.name, trial.number)
-        if now is None or now.state is not TrialState.RUNNING or now.worker != trial.worker:
-            return False
-        successor = self._attempts.successor(trial, cause)
-        number = self._mirror.waiting_number(successor)
-        if number is None:
-            self._mirror.enqueue(successor)
-            number = self._mirror.waiting_number(successor)
-        assert number is not None
-        return self._control.replace_trial(self.name, trial, outcome, replace(successor, number=number))
-
-    def _write(self, trial: TrialRecord, outcome: Outcome) -> bool:
-        """Put a trial back or end it for good; False when it is not held any more."""
-        if self._attempts.runs_again(trial, outcome.cause):
-            held = self._put_back(trial, outcome)
+        elif any(record.slot == asked.user_attrs.get("slot") and record.uses_slot for record in records):
+            why = _SLOT_TAKEN
         else:
-            held = self._control.end_trial(
-                self.name,
-                trial,
-                final_state(outcome.cause),
-                cause=outcome.cause,
-                message=outcome.message,
-                score=outcome.score if outcome.cause is None else None,
-                attributes={**outcome.attributes, **judgement(outcome.cause)},
-            )
-            if held:
-                forget_checkpoint(self._home, self.name, trial.slot)
-        if held:
-            forget_outcome(self._home, self.name, trial.number)
-        return held
-
-    def _give_to_successor(self, trial: TrialRecord, outcome: Outcome) -> None:
-        """Complete the trial that waits in place of one that was taken away; called under the study's lock."""
-        following = [record for record in self._ledger.read() if record.slot == trial.slot]
-        if following and following[-1].state is TrialState.WAITING:
-            assert trial.worker is not None
-            self._control.start_trial(self.name, following[-1].number, trial.worker)
-            attributes = {**self._attempts.as_run(trial, following[-1]), **outcome.attributes}
-            move_files(self._home, self.name, trial.number, following[-1].number)
-            self._write(replace(following[-1], worker=trial.worker), replace(outcome, attributes=attributes))
-            self.publish()
-        forget_outcome(self._home, self.name, trial.number)
-
-    def _lose(self, trial: TrialRecord, cause: Cause) -> bool:
-        """Take a trial from a worker that is gone; a score that it could not write any more counts."""
-        why = f"worker {trial.worker} is gone" if cause is Cause.LOST else "its worker never heard of it"
-        return self._write(trial, kept_outcome(self._home, self.name, trial) or Outcome(cause, message=why))
-
-    def _rescue(self, number: int, trial: TrialRecord | None) -> bool:
-        """Take over a trial whose worker died between asking Optuna and writing down that it holds it."""
-        if trial is None:
-            # No slot was taken yet: another proposal takes its place.
-            self._mirror.discard(number, Cause.LOST.value, "its worker died before it had a slot")
-            return False
-        self._control.start_trial(self.name, number, NOBODY)
-        outcome = Outcome(Cause.INTERRUPTED, message="its worker died before it began")
-        return self._put_back(replace(trial, worker=NOBODY), outcome)
-
-    def _rescue_told(self, records: Sequence[TrialRecord]) -> int:
-        """Put back what waits here and was ended in Optuna, by a dashboard that may write; return how many."""
-        waiting = [record for record in records if record.state is TrialState.WAITING]
-        queue = {frozen.number for frozen in self._mirror.waiting()} if waiting else set()
-        told = [record for record in waiting if record.number not in queue]
-        return sum(self._rescue(record.number, record) for record in told)
-
-
-def _is_open(record: TrialRecord) -> bool:
-    return record.state in {TrialState.WAITING, TrialState.RUNNING}
+            adopted = self._proposals.adopted(asked.number, asked.params, asked.user_attrs, records)
+            if not self._control.begin_trial(self.name, adopted, worker):
+                why = _SLOT_TAKEN
+        if why:
+            self._mirror.discard(asked.number, Cause.INTERRUPTED.value, why)
+            return None
+        asked.set_user_attr("worker", worker)
+        return self._control.trial(self.name, asked.number)

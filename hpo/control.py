@@ -1,7 +1,7 @@
 """The control schema: who may run what. Plain statements with guards; no decisions and no Optuna here."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import Connection, Engine
@@ -111,10 +111,19 @@ class Control:
             convergence_off=study.convergence_off,
         )
 
-    def add_trial(self, study: str, trial: TrialRecord) -> bool:
-        """Insert a waiting trial; return False when its slot and turn, or its number, is taken already."""
+    def begin_trial(self, study: str, trial: TrialRecord, worker: str, *, call_others: bool = False) -> bool:
+        """Insert a trial that this worker runs; return False when its slot and turn, or its number, is taken.
+
+        Args:
+            study: its name.
+            trial: with its number.
+            worker: that holds it.
+            call_others: whether idle workers are to look for work as well.
+        """
         with self.engine.begin() as connection:
-            return _insert_trial(connection, study, trial)
+            if call_others:
+                connection.execute(statement("say_work"))
+            return _insert_trial(connection, study, trial, worker)
 
     def replace_trial(self, study: str, lost: TrialRecord, outcome: Outcome, by: TrialRecord) -> bool:
         """End a running trial as replaced and insert its successor, both or neither; each names the other.
@@ -150,9 +159,17 @@ class Control:
         """Give a waiting trial to a worker; return False when it is not waiting."""
         return self._write("start_trial", study=study, number=number, worker=worker)
 
-    def trials(self, study: str, first: int = 0) -> list[TrialRecord]:
-        """Return the trials of a study from a number on, in the order of their numbers."""
-        return [_trial(row) for row in self._read("trials", study=study, first=first)]
+    def trials(self, study: str) -> list[TrialRecord]:
+        """Return the trials of a study, in the order of their numbers."""
+        return [_trial(row) for row in self._read("trials", study=study)]
+
+    def changed_trials(self, study: str, after: int, among: Collection[int]) -> tuple[int, list[TrialRecord]]:
+        """Return how many trials there are, and those above a number or among these, in the order of numbers."""
+        with self.engine.connect() as connection:
+            total = connection.execute(statement("trial_count"), {"study": study}).scalar_one()
+            values = {"study": study, "after": after, "among": list(among)}
+            rows = connection.execute(statement("changed_trials"), values).mappings().all()
+        return total, [_trial(dict(row)) for row in rows]
 
     def trial(self, study: str, number: int) -> TrialRecord | None:
         """Return one trial, if the control schema knows it."""
@@ -269,7 +286,7 @@ class Control:
             return connection.execute(statement(query), values).first() is not None
 
 
-def _insert_trial(connection: Connection, study: str, trial: TrialRecord) -> bool:
+def _insert_trial(connection: Connection, study: str, trial: TrialRecord, worker: str | None = None) -> bool:
     values = {
         "study": study,
         "number": trial.number,
@@ -281,6 +298,8 @@ def _insert_trial(connection: Connection, study: str, trial: TrialRecord) -> boo
         "seed": trial.seed,
         "params": json.dumps(trial.params),
         "attributes": json.dumps(trial.attributes),
+        "state": TrialState.WAITING if worker is None else TrialState.RUNNING,
+        "worker": worker,
     }
     return connection.execute(statement("insert_trial"), values).first() is not None
 

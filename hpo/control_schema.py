@@ -7,7 +7,7 @@ from sqlalchemy import Connection, Engine, text
 from hpo.errors import StorageError
 from hpo.storage import advisory_lock, masked
 
-NEWEST_VERSION: Final = "0003"
+NEWEST_VERSION: Final = "0004"
 """The version of the control schema that this service works with: Alembic's head, without loading Alembic."""
 
 SCHEMA_LOCK = "hpo schema"

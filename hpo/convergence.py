@@ -100,7 +100,9 @@ def check_early_stopping_convergence(
     if open_forced < 0:
         raise InputError(f"the number of open forced trials is 0 or more, not {open_forced}: count those not ended")
     finite = _finite_scores(scores, configurations)
-    ranked = sorted((mean(same) for same in finite.values()), reverse=direction == "maximize")
+    # An exact mean takes 5 µs, and nearly all configurations have one score.
+    means = (same[0] if len(same) == 1 else mean(same) for same in finite.values())
+    ranked = sorted(means, reverse=direction == "maximize")
     complete, best = sum(map(len, finite.values())), tuple(ranked[:top_k])
     spread = max(best) - min(best) if len(best) == top_k else None
     obstacle = (

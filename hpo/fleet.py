@@ -12,8 +12,8 @@ from dataclasses import dataclass, field, replace
 from hpo.fork_server import Exited, Fork, ForkFailedError, ForkServer, Raised, Said, fork, wait_for_message
 from hpo.settings import Settings
 from hpo.stopping import StopSignals
-from hpo.worker import WorkerOptions
 from hpo.worker_log import LogLine
+from hpo.worker_options import WorkerOptions
 
 # A worker that has died this often within the window is given up.
 _DEATHS, _WINDOW_SECONDS = 6, 600.0

@@ -120,6 +120,18 @@ class Fork:
         self.pid: int | None = None
         self.exit_code: int | None = None
 
+    def begin(self, target: str, *arguments: object) -> None:
+        """Have it call `module:callable(channel, *arguments)`; once.
+
+        Raises:
+            OSError: it is gone, and the server with it.
+        """
+        self.connection.send((target, arguments))
+
+    def dismiss(self) -> None:
+        """Let a fork go that was given nothing to do; it ends by itself."""
+        self.connection.close()
+
     def receive(self, timeout: float | None = None) -> Message | None:
         """Return the next message, or None when `timeout` seconds have passed without one.
 
@@ -163,11 +175,20 @@ class Fork:
             late.append(message)
 
 
+def spare_fork(address: str) -> Fork:
+    """Ask the server at `address` for a fork that waits to be told what to do, and return without waiting for it.
+
+    Raises:
+        OSError: there is no server.
+    """
+    return Fork(Client(address, family="AF_UNIX"))
+
+
 def fork(address: str, target: str, *arguments: object) -> Fork:
     """Ask the server at `address` to call `module:callable(channel, *arguments)` in a fork of it."""
-    connection = Client(address, family="AF_UNIX")
-    connection.send((target, arguments))
-    return Fork(connection)
+    made = spare_fork(address)
+    made.begin(target, *arguments)
+    return made
 
 
 def call(address: str, target: str, *arguments: object) -> Any:  # noqa: ANN401  whatever the callable returns
@@ -324,7 +345,11 @@ def _run(connection: "Connection[Any, Any]") -> int:
     channel.put(Started(os.getpid()))
     faulthandler.enable()
     try:
-        target, arguments = connection.recv()
+        try:
+            target, arguments = connection.recv()
+        except EOFError:
+            # Nothing was to be done.
+            return 0
         module, _, name = target.partition(":")
         channel.put(Returned(getattr(importlib.import_module(module), name)(channel, *arguments)))
     except Exception as error:  # whatever it is, the client hears of it and decides

@@ -34,7 +34,7 @@ from hpo.settings import Settings
 from hpo.stopping import StopSignals, obeying_signals
 from hpo.storage import advisory_lock, database_away, masked, open_storage
 from hpo.study_rows import forced_row, supplement_row
-from hpo.worker import WorkerOptions
+from hpo.worker_options import WorkerOptions
 from studies.declaration import Prepared, declare
 from studies.memory import fit_micro_batches
 from studies.preflight import Finding

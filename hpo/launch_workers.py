@@ -17,7 +17,8 @@ from hpo.settings import Settings
 from hpo.stopping import StopSignals, obeying_signals
 from hpo.storage import database_away
 from hpo.trial_sizes import searches_of
-from hpo.worker import ServerGoneError, WorkerOptions, run_worker
+from hpo.worker import ServerGoneError, run_worker
+from hpo.worker_options import WorkerOptions
 from studies.declaration import declare
 from studies.spec import Spec
 

@@ -1,15 +1,11 @@
 """The trials of one study, read again only where they can have changed.
 
-A trial that has ended never changes. So whoever reads often keeps the ended ones up to the first that has not, and
-asks the database for the rest: with 10,000 trials stored that is a few rows instead of all.
+A trial that has ended never changes. So whoever reads often keeps the ended ones, and asks the database for those that
+had not ended and for new ones: with 10,000 trials stored that is a few rows instead of all.
 """
 
-from itertools import takewhile
-
 from hpo.control import Control
-from hpo.records import TrialRecord, TrialState
-
-_OPEN = {TrialState.WAITING, TrialState.RUNNING}
+from hpo.records import TrialRecord
 
 
 class Ledger:
@@ -17,14 +13,20 @@ class Ledger:
 
     def __init__(self, control: Control, study: str) -> None:
         self._control, self._study = control, study
-        self._settled: list[TrialRecord] = []
+        self._known: dict[int, TrialRecord] = {}
+        self._open: set[int] = set()
 
     def read(self) -> list[TrialRecord]:
-        """Return all trials as the database has them now; called under the study's lock.
+        """Return all trials as the database has them now."""
+        total, changed = self._control.changed_trials(self._study, max(self._known, default=-1), self._open)
+        self._take_in(changed)
+        if len(self._known) != total:
+            # One was enqueued by hand in the moment in which a later one was made, and got its slot after that one.
+            self._known = {}
+            self._take_in(self._control.trials(self._study))
+        return list(self._known.values())
 
-        Optuna gives out the lowest waiting number, so no trial appears below one that has begun.
-        """
-        fresh = self._control.trials(self._study, self._settled[-1].number + 1 if self._settled else 0)
-        ended = list(takewhile(lambda trial: trial.state not in _OPEN, fresh))
-        self._settled += ended
-        return self._settled + fresh[len(ended) :]
+    def _take_in(self, trials: list[TrialRecord]) -> None:
+        for trial in trials:
+            self._known[trial.number] = trial
+            (self._open.add if trial.is_open else self._open.discard)(trial.number)

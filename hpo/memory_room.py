@@ -53,6 +53,17 @@ def fits(wanted: Share, on: str | None, taken: Sequence[Taken], usable: Usable) 
     return ram <= usable.ram and (on is None or card <= usable.cards[on])
 
 
+def _place(wanted: Share, others: Sequence[Taken], looks: Sequence[Callable[[], Usable]]) -> tuple[bool, str | None]:
+    """Return whether there is room, and on which GPU, by the first look that finds some; one alone has it anyway."""
+    card = None
+    for look in looks:
+        most = look()
+        card = card_for(wanted, others, most)
+        if (card is not None or not wanted.card) and fits(wanted, card, others, most):
+            return True, card
+    return not others, card
+
+
 class Reservation:
     """What one trial may take, until it is released.
 
@@ -76,19 +87,21 @@ class MemoryRoom:
     def __init__(self, home: Path) -> None:
         self._directory = home / "memory"
 
-    def reserve(self, wanted: Share, usable: Callable[[], Usable]) -> Reservation | None:
+    def reserve(
+        self, wanted: Share, usable: Callable[[], Usable], at_least: Callable[[], Usable] = lambda: Usable(0)
+    ) -> Reservation | None:
         """Reserve memory for a trial; None while there is no room beside the others. One alone always has room.
 
         Args:
-            wanted: by the trial.
+            wanted: by the trial; one that wants nothing has room as well.
             usable: by all trials together; asked only where there are others, or a GPU is to be chosen.
+            at_least: no more than that, quicker to be had; asked first.
         """
         self._directory.mkdir(parents=True, exist_ok=True)
         with self._alone():
-            others = list(self._reserved())
-            most = usable() if others or wanted.card else Usable(wanted.ram)
-            card = card_for(wanted, others, most)
-            if others and not fits(wanted, card, others, most):
+            others = list(self._reserved()) if wanted.ram or wanted.card else []
+            has_room, card = _place(wanted, others, (at_least, usable)) if others or wanted.card else (True, None)
+            if not has_room:
                 return None
             # The lock has to outlast this call.
             file = NamedTemporaryFile("w", dir=self._directory, prefix="trial-", delete=False)  # noqa: SIM115

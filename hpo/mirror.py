@@ -45,12 +45,16 @@ class Mirror:
             ) from None
 
     def waiting(self) -> list[FrozenTrial]:
-        """Return the trials in the queue."""
-        return self._study.get_trials(deepcopy=False, states=(OptunaState.WAITING,))
+        """Return the trials in the queue, the one that has waited longest first."""
+        return self._in_state(OptunaState.WAITING)
 
     def running(self) -> list[FrozenTrial]:
         """Return the trials that Optuna believes to be running."""
-        return self._study.get_trials(deepcopy=False, states=(OptunaState.RUNNING,))
+        return self._in_state(OptunaState.RUNNING)
+
+    def _in_state(self, state: OptunaState) -> list[FrozenTrial]:
+        # Of the storage itself: a study reads every trial that it has not seen yet, 5 s for 10,000, and keeps it.
+        return self._storage.get_all_trials(self._study_id, deepcopy=False, states=(state,))
 
     def waiting_number(self, trial: TrialRecord) -> int | None:
         """Return the number of the waiting trial of this slot and turn, if it is there already."""
@@ -63,8 +67,44 @@ class Mirror:
         """Put a trial into the queue."""
         enqueue(self._study, trial)
 
+    def begin(self, trial: TrialRecord, space: Mapping[str, BaseDistribution], worker: str, expected: int) -> int:
+        """Make a trial that runs already, in one transaction, and return its number.
+
+        Args:
+            trial: with everything about it that is known before it runs.
+            space: the distributions of its parameters.
+            worker: that will run it.
+            expected: the number that it has if nobody else makes trials at this moment.
+        """
+        template = optuna.trial.create_trial(
+            state=OptunaState.RUNNING,
+            params=dict(trial.params),
+            distributions=dict(space),
+            user_attrs={**_attributes(trial), "worker": worker},
+        )
+        trial_id = self._storage.create_new_trial(self._study_id, template)
+        with suppress(KeyError):
+            # Reading the trial to learn its number would take seven statements.
+            if self._trial_id(expected) == trial_id:
+                return expected
+        return self._storage.get_trial_number_from_id(trial_id)
+
+    def take(self, trial: TrialRecord, space: Mapping[str, BaseDistribution], worker: str) -> bool:
+        """Let a trial run that waits in the queue and whose parameters are known; False if it does not wait."""
+        trial_id = self._trial_id(trial.number)
+        try:
+            if not self._storage.set_trial_state_values(trial_id, OptunaState.RUNNING):
+                return False
+        except optuna.exceptions.UpdateFinishedTrialError:
+            return False
+        for name, distribution in space.items():
+            internal = distribution.to_internal_repr(trial.params[name])
+            self._storage.set_trial_param(trial_id, name, internal, distribution)
+        self._storage.set_trial_user_attr(trial_id, "worker", worker)
+        return True
+
     def ask(self, space: Mapping[str, BaseDistribution]) -> Trial:
-        """Take the trial that has waited longest."""
+        """Take the trial that has waited longest, and let Optuna draw what it was not given."""
         return self._study.ask(fixed_distributions=dict(space))
 
     def discard(self, number: int, cause: str, message: str) -> None:
@@ -81,22 +121,26 @@ class Mirror:
     def tell(self, trial: TrialRecord) -> None:
         """Say how a trial ended; saying it again changes nothing."""
         trial_id = self._trial_id(trial.number)
-        frozen = self._storage.get_trial(trial_id)
-        known = frozen.user_attrs
+        known = self._storage.get_trial_user_attrs(trial_id)
         # Another worker may be telling the same: whoever comes first has set all attributes before it ends the trial.
         with suppress(optuna.exceptions.UpdateFinishedTrialError):
+            if "worker" not in known and self._storage.get_trial(trial_id).state is OptunaState.WAITING:
+                # It got the score of the trial that it should have repeated: Optuna ends what runs.
+                self._storage.set_trial_state_values(trial_id, OptunaState.RUNNING)
             for key, value in ended_attributes(trial).items():
                 if known.get(key) != value:
                     self._storage.set_trial_user_attr(trial_id, key, value)
-            if trial.is_infeasible and not frozen.constraints:
+            if trial.is_infeasible and not self._storage.get_trial(trial_id).constraints:
                 # For whoever goes on with the study by Optuna itself: its samplers keep away from what does not fit.
                 Trial(self._study, trial_id).set_constraint(*INFEASIBLE)
-            if frozen.state is OptunaState.WAITING:
-                # It got the score of the trial that it should have repeated: Optuna ends what runs.
-                self._storage.set_trial_state_values(trial_id, OptunaState.RUNNING)
             # Told as failed, no sampler of Optuna would ever see it.
             state = OptunaState.PRUNED if trial.is_infeasible else _STATES[trial.state]
-            self._study.tell(trial.number, trial.score, state, skip_if_finished=True)
+            if state is OptunaState.PRUNED:
+                # Its last intermediate value becomes its value.
+                self._study.tell(trial.number, None, state, skip_if_finished=True)
+            else:
+                values = None if trial.score is None else [trial.score]
+                self._storage.set_trial_state_values(trial_id, state, values)
 
     def note(self, text: str) -> None:
         """Put a text in Markdown on the study's page of the dashboard."""
@@ -121,6 +165,10 @@ class Mirror:
 
 def enqueue(study: optuna.Study, trial: TrialRecord) -> None:
     """Put a trial into Optuna's queue, with everything about it that is known before it runs."""
+    study.enqueue_trial(dict(trial.params), user_attrs=_attributes(trial))
+
+
+def _attributes(trial: TrialRecord) -> dict[str, Any]:
     attributes = {
         "origin": trial.origin.value,
         "slot": trial.slot,
@@ -131,7 +179,7 @@ def enqueue(study: optuna.Study, trial: TrialRecord) -> None:
     }
     if trial.design_id is not None:
         attributes["design_id"] = int(trial.design_id) if trial.design_id.isdigit() else trial.design_id
-    study.enqueue_trial(dict(trial.params), user_attrs=attributes)
+    return attributes
 
 
 def import_history(

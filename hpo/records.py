@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
+from functools import cached_property
 from typing import Any, Final
 
 Key = tuple[tuple[str, Any], ...]
@@ -145,15 +146,20 @@ class TrialRecord:
     attributes: Mapping[str, Any] = field(default_factory=dict)
     seconds: float | None = None
 
-    @property
+    @cached_property
     def key(self) -> Key:
-        """Equal for equal configurations."""
+        """Equal for equal configurations; made once a record, for every decision on a study compares all of them."""
         return tuple(sorted(self.params.items()))
 
     @property
     def is_infeasible(self) -> bool:
         """Whether it ran out of memory and could not be made any smaller."""
         return bool(self.attributes.get("infeasible"))
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it has not ended."""
+        return self.state in {TrialState.WAITING, TrialState.RUNNING}
 
     @property
     def uses_slot(self) -> bool:

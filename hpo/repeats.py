@@ -101,7 +101,7 @@ class Repeats:
         if self.seeds == 1:
             return Step()
         used = [record for record in records if record.uses_slot]
-        left, open_trials = cap - len(used), [record for record in used if _is_open(record)]
+        left, open_trials = cap - len(used), [record for record in used if record.is_open]
         reference = self._reference(used)
         if left > 0 and reference and (repeat := self._next(reference, used, Role.REFERENCE)):
             return Step(repeat)
@@ -156,7 +156,7 @@ class Repeats:
     def _reference(self, used: Sequence[TrialRecord]) -> TrialRecord | None:
         """Return the cheapest forced trial that completed, once all have ended; one that collapsed only if all did."""
         forced = [record for record in used if record.origin is Origin.FORCED] if self.has_reference else []
-        if any(map(_is_open, forced)):
+        if any(record.is_open for record in forced):
             return None
         complete = [record for record in forced if record.state is TrialState.COMPLETE]
         return min(
@@ -167,9 +167,9 @@ class Repeats:
 
     def _reserved(self, used: Sequence[TrialRecord], incumbent: TrialRecord | None) -> int:
         """Return how many slots the repeats still need; what is open may become the incumbent, and needs all."""
-        is_open = any(not _repeats(record, incumbent) for record in used if _is_open(record))
+        is_open = any(not _repeats(record, incumbent) for record in used if record.is_open)
         of_incumbent = self._missing(incumbent, used) if incumbent and not is_open else self.seeds - 1
-        forced_open = any(record.origin is Origin.FORCED and _is_open(record) for record in used)
+        forced_open = any(record.origin is Origin.FORCED and record.is_open for record in used)
         return of_incumbent + (self.seeds - 1 if self.has_reference and forced_open else 0)
 
     def _missing(self, trial: TrialRecord, used: Sequence[TrialRecord]) -> int:
@@ -243,7 +243,3 @@ def _repeats(record: TrialRecord, incumbent: TrialRecord | None) -> bool:
 def _cost(trial: TrialRecord) -> float:
     amounts = (trial.attributes.get(name) for name in ("flops", "estimated_params"))
     return next((float(amount) for amount in amounts if isinstance(amount, int | float)), float("inf"))
-
-
-def _is_open(record: TrialRecord) -> bool:
-    return record.state in {TrialState.WAITING, TrialState.RUNNING}

@@ -20,7 +20,7 @@ from hpo.records import Cause, Outcome
 from hpo.settings import Settings
 from hpo.stopping import StopSignals
 from hpo.trial import TrialLimits, TrialProcess
-from hpo.trial_room import needed_by, usable_here
+from hpo.trial_room import needed_by, usable_at_least, usable_here
 from studies.checkpoint_contents import WEIGHTS_NAME
 from studies.declaration import Derived, declare
 
@@ -114,7 +114,7 @@ class _Retraining:
         """Begin as many as there are places and memory for."""
         while self._waiting and not self._leaving and len(self._running) < self._pool.workers:
             claim = self._claims[self._waiting[0]]
-            reservation = self._room.reserve(needed_by(claim), usable_here)
+            reservation = self._room.reserve(needed_by(claim), usable_here, usable_at_least)
             if reservation is None:
                 return
             self._begin(self._waiting.popleft(), claim, reservation)

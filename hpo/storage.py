@@ -125,11 +125,15 @@ def open_engine(url: URL) -> Engine:
 
 
 def _watch_for_vanished_clients(engine: Engine) -> None:
+    _set_on_connect(engine, _SERVER_KEEPALIVES)
+
+
+def _set_on_connect(engine: Engine, statements: str) -> None:
     @event.listens_for(engine, "connect")
-    def keep_alive(connection: extensions.connection, _: object) -> None:
+    def set_them(connection: extensions.connection, _: object) -> None:
         # Not as options of the connection: a pooler such as PgBouncer refuses those.
         with connection, connection.cursor() as cursor:
-            cursor.execute(_SERVER_KEEPALIVES)
+            cursor.execute(statements)
 
 
 def check_reachable(engine: Engine, option: str = _OPTION) -> None:
@@ -252,6 +256,10 @@ def open_optuna_storage(url: URL) -> "RDBStorage":
     here it does so under the advisory lock `OPTUNA_SCHEMA_LOCK`. Nothing is written to stdout or stderr;
     Optuna's own notes are silenced for the whole process, for the service has its own.
 
+    Its commits don't wait for the disk; telling the end of a trial is then a third shorter. Whatever the control
+    schema writes waits, and with it all that was written before: after a power cut Optuna's tables are never behind
+    what the control schema says that they hold.
+
     Raises:
         StorageError: the database is out of reach, its user may not create tables, or the tables are of
             another version of Optuna.
@@ -267,6 +275,7 @@ def open_optuna_storage(url: URL) -> "RDBStorage":
         with engine.connect() as connection, advisory_lock(connection, OPTUNA_SCHEMA_LOCK):
             storage = optuna.storages.RDBStorage(address, engine_kwargs=options)
             _watch_for_vanished_clients(storage.engine)
+            _set_on_connect(storage.engine, "SET synchronous_commit = off")
             # Those that making the tables has opened were opened without it.
             storage.engine.dispose()
             return storage

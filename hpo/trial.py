@@ -16,7 +16,7 @@ from typing import Any
 
 from hpo.artifacts import artifacts_directory, checkpoint_directory, keep_outcome
 from hpo.claims import Claim
-from hpo.fork_server import Channel, Exited, Message, Raised, Returned, Said, fork
+from hpo.fork_server import Channel, Exited, Fork, Message, Raised, Returned, Said, spare_fork
 from hpo.records import Cause, Outcome, TrialRecord
 from hpo.settings import compute_on
 from hpo.trial_memory import (
@@ -176,14 +176,32 @@ def _keep(outcome: Outcome, directory: Path, trial: TrialRecord) -> None:
 
 
 class TrialProcess:
-    """A running trial, seen from its worker."""
+    """A running trial, seen from its worker.
 
-    def __init__(self, claim: Claim, objective: str, address: str, home: Path, limits: TrialLimits) -> None:
+    Args:
+        claim: the trial.
+        objective: that is called.
+        address: of the fork server.
+        home: where it keeps its files.
+        limits: on what it uses.
+        spare: a fork that waits already, to run in.
+    """
+
+    def __init__(
+        self,
+        claim: Claim,
+        objective: str,
+        address: str,
+        home: Path,
+        limits: TrialLimits,
+        spare: Fork | None = None,
+    ) -> None:
         self.claim = claim
         self._limits = limits
         self._kills = KernelKills()
         self._peak: float | None = None
-        self._fork = fork(address, "hpo.trial:execute", claim, objective, home, limits)
+        self._fork = spare or spare_fork(address)
+        self._fork.begin("hpo.trial:execute", claim, objective, home, limits)
         self._ending: Message | None = None
 
     def wait(self, timeout: float, report: Callable[[float, int], None]) -> Outcome | None:
@@ -205,6 +223,11 @@ class TrialProcess:
     def pid(self) -> int | None:
         """Its process id, once it has begun."""
         return self._fork.pid
+
+    @property
+    def last_words(self) -> Outcome | None:
+        """How it ended, as soon as it has said so: its process then has its memory to give back, and no more to do."""
+        return None if self._ending is None else self._outcome(0)
 
     def ask_to_stop(self) -> None:
         """Ask the objective to save its work and end."""

@@ -68,16 +68,31 @@ RETURNING name
 
 -- name: insert_trial
 -- A slot has one trial a turn, however many processes try.
-INSERT INTO hpo.trial (study, number, slot, turn, attempt, origin, design_id, seed, params, attributes)
+INSERT INTO hpo.trial (study, number, slot, turn, attempt, origin, design_id, seed, params, attributes, state, worker,
+                       started_at)
 VALUES (:study, :number, :slot, :turn, :attempt, :origin, :design_id, :seed, CAST(:params AS jsonb),
-        CAST(:attributes AS jsonb))
+        CAST(:attributes AS jsonb), :state, :worker, CASE WHEN :state = 'running' THEN clock_timestamp() END)
 ON CONFLICT DO NOTHING
 RETURNING number
+
+-- name: say_work
+-- The database itself says it of a trial that waits, and of a study that is made, ends or goes on.
+SELECT pg_notify('hpo_work', '')
 
 -- name: trials
 SELECT number, slot, turn, attempt, origin, params, seed, state, design_id, worker, cause, message, score, attributes,
        EXTRACT(EPOCH FROM ended_at - started_at)::float AS seconds
-FROM hpo.trial WHERE study = :study AND number >= :first ORDER BY number
+FROM hpo.trial WHERE study = :study ORDER BY number
+
+-- name: trial_count
+SELECT count(*) FROM hpo.trial WHERE study = :study
+
+-- name: changed_trials
+SELECT number, slot, turn, attempt, origin, params, seed, state, design_id, worker, cause, message, score, attributes,
+       EXTRACT(EPOCH FROM ended_at - started_at)::float AS seconds
+FROM hpo.trial
+WHERE study = :study AND (number > :after OR number = ANY (CAST(:among AS integer[])))
+ORDER BY number
 
 -- name: trial
 SELECT number, slot, turn, attempt, origin, params, seed, state, design_id, worker, cause, message, score, attributes,

@@ -1,4 +1,8 @@
-"""How a space is searched: pure deciders, records in, proposal out."""
+"""How a space is searched: pure deciders, records in, proposal out.
+
+A strategy is made once for a study. It may keep what it was shown, to be quicker the next time: equal records and
+seeds give equal proposals all the same.
+"""
 
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
@@ -7,12 +11,12 @@ from typing import Any, Final
 from optuna.distributions import BaseDistribution, FloatDistribution
 
 from hpo.records import Origin, TrialRecord, TrialState
-from hpo.strategies.tpe import propose_tpe
+from hpo.strategies.tpe import Tpe
 from studies.spec import Direction
 
 Strategy = Callable[[Sequence[TrialRecord], Mapping[str, BaseDistribution], Direction, int], dict[str, Any]]
 
-STRATEGIES: Final[Mapping[str, Strategy]] = MappingProxyType({"tpe": propose_tpe})
+STRATEGIES: Final[Mapping[str, Callable[[], Strategy]]] = MappingProxyType({"tpe": Tpe})
 
 __all__ = ["STRATEGIES", "Strategy", "warm_up"]
 
@@ -36,5 +40,5 @@ def warm_up() -> None:
         )
         for number in range(20)
     ]
-    for propose in STRATEGIES.values():
-        propose(trials, {"x": FloatDistribution(0.0, 1.0)}, "maximize", 1)
+    for make in STRATEGIES.values():
+        make()(trials, {"x": FloatDistribution(0.0, 1.0)}, "maximize", 1)

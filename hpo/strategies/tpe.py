@@ -1,7 +1,8 @@
-"""Tree-structured Parzen estimators, by Optuna's sampler in a study that lives for one proposal.
+"""Tree-structured Parzen estimators, by Optuna's sampler in a study in memory.
 
-A throw-away study makes the proposal a pure function of the records and a seed: nothing in the storage depends on
-it, it can be repeated, and a proposal that is thrown away leaves no trace.
+A proposal is a pure function of the records and a seed: nothing in the storage depends on it, it can be repeated, and
+one that is thrown away leaves no trace. The study in memory is kept from one proposal to the next and told only what
+has changed: to build it anew takes half a millisecond a trial.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,7 +16,7 @@ from optuna.trial import TrialState as OptunaState
 from hpo.records import INFEASIBLE, TrialRecord, TrialState
 from studies.spec import Direction
 
-# A study for every proposal is nothing to tell people of.
+# A study in memory is nothing to tell people of.
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
 _STATES = {
@@ -24,43 +25,114 @@ _STATES = {
     # A running trial repels the sampler (constant liar), and one that waits will run: workers spread out.
     TrialState.RUNNING: OptunaState.RUNNING,
     TrialState.WAITING: OptunaState.RUNNING,
+    # No sampler sees these.
+    TrialState.FAILED: OptunaState.FAIL,
+    TrialState.REPLACED: OptunaState.FAIL,
 }
+# Every proposal leaves a failed trial behind in the study in memory, 2 KiB: after so many it is built anew.
+_MOST_PROPOSALS = 2000
 
 
-def propose_tpe(
-    records: Sequence[TrialRecord], space: Mapping[str, BaseDistribution], direction: Direction, seed: int
-) -> dict[str, Any]:
-    """Return the parameters of the next trial.
+class Tpe:
+    """Proposes. What it keeps changes nothing but the time that the next proposal takes."""
 
-    Args:
-        records: all trials of the study; failed and replaced ones are not learnt from, unless they are infeasible.
-        space: the distributions, equal for all trials.
-        direction: maximize or minimize.
-        seed: equal records and seed give equal proposals.
-    """
-    study = in_memory_study(records, space, direction, seed)
-    return study.ask(dict(space)).params
+    def __init__(self) -> None:
+        self._kept: _KeptStudy | None = None
+
+    def __call__(
+        self, records: Sequence[TrialRecord], space: Mapping[str, BaseDistribution], direction: Direction, seed: int
+    ) -> dict[str, Any]:
+        """Return the parameters of the next trial.
+
+        Args:
+            records: all trials of the study; failed and replaced ones are not learnt from, unless they are infeasible.
+            space: the distributions, equal for all trials.
+            direction: maximize or minimize.
+            seed: equal records and seed give equal proposals.
+        """
+        # A trial without one of the parameters would drop that parameter from the joint model for good.
+        fitting = [record for record in records if record.params.keys() == space.keys()]
+        if self._kept is None or not self._kept.show(fitting, space, direction):
+            self._kept = _KeptStudy(fitting, space, direction)
+        return self._kept.propose(seed)
+
+
+class _KeptStudy:
+    """A study in memory that holds the records it was shown, in their order."""
+
+    def __init__(
+        self, records: Sequence[TrialRecord], space: Mapping[str, BaseDistribution], direction: Direction
+    ) -> None:
+        self._space, self._direction = dict(space), direction
+        self._shown: list[TrialRecord] = []
+        self._numbers: list[int] = []
+        self._made = self._proposals = 0
+        self._study = optuna.create_study(direction=direction)
+        self._append(records)
+
+    def show(self, records: Sequence[TrialRecord], space: Mapping[str, BaseDistribution], direction: Direction) -> bool:
+        """Take in what has changed; False where an ended trial has changed, and another study is needed."""
+        if (self._direction, self._space) != (direction, space) or self._proposals >= _MOST_PROPOSALS:
+            return False
+        known = len(self._shown)
+        changed = [
+            place
+            for place, (before, now) in enumerate(zip(self._shown, records, strict=False))
+            if before is not now and _told(before) != _told(now)
+        ]
+        if len(records) < known or not all(_is_end(self._shown[place], records[place]) for place in changed):
+            return False
+        for place in changed:
+            self._study.tell(self._numbers[place], records[place].score, _state(records[place]))
+        self._shown = list(records[:known])
+        self._append(records[known:])
+        return True
+
+    def propose(self, seed: int) -> dict[str, Any]:
+        """Return the parameters of the next trial."""
+        self._study.sampler = optuna.samplers.TPESampler(seed=seed)
+        asked = self._study.ask(self._space)
+        self._study.tell(asked, state=OptunaState.FAIL)
+        self._made += 1
+        self._proposals += 1
+        return asked.params
+
+    def _append(self, records: Sequence[TrialRecord]) -> None:
+        for record in records:
+            self._study.add_trial(_frozen(record, self._space))
+            self._shown.append(record)
+            self._numbers.append(self._made)
+            self._made += 1
+
+
+def _told(record: TrialRecord) -> tuple[int, OptunaState, float | None, Mapping[str, Any]]:
+    return record.number, _state(record), record.score, record.params
+
+
+def _is_end(before: TrialRecord, now: TrialRecord) -> bool:
+    """Return whether an open trial has ended in a way that can be told; a constraint comes with the trial alone."""
+    same = (before.number, before.params) == (now.number, now.params)
+    return same and before.is_open and not now.is_infeasible
 
 
 def in_memory_study(
     records: Sequence[TrialRecord], space: Mapping[str, BaseDistribution], direction: Direction, seed: int
 ) -> optuna.Study:
-    """Return a throw-away study that holds the records."""
+    """Return a study in memory that holds the records that are learnt from."""
     study = optuna.create_study(direction=direction, sampler=optuna.samplers.TPESampler(seed=seed))
-    study.add_trials([_frozen(record, space) for record in records if _learnt_from(record, space)])
+    fitting = [record for record in records if record.params.keys() == space.keys()]
+    study.add_trials([_frozen(each, space) for each in fitting if _state(each) is not OptunaState.FAIL])
     return study
 
 
-def _learnt_from(record: TrialRecord, space: Mapping[str, BaseDistribution]) -> bool:
-    # A trial without one of the parameters would drop that parameter from the joint model for good.
-    return (record.state in _STATES or record.is_infeasible) and record.params.keys() == space.keys()
+def _state(record: TrialRecord) -> OptunaState:
+    # Optuna's samplers never see a failed trial, and one that is pruned without a value they count as the worst.
+    return OptunaState.PRUNED if record.is_infeasible else _STATES[record.state]
 
 
 def _frozen(record: TrialRecord, space: Mapping[str, BaseDistribution]) -> FrozenTrial:
-    # Optuna's samplers never see a failed trial, and one that is pruned without a value they count as the worst.
-    state = OptunaState.PRUNED if record.is_infeasible else _STATES[record.state]
     frozen = optuna.trial.create_trial(
-        state=state, value=record.score, params=dict(record.params), distributions=dict(space)
+        state=_state(record), value=record.score, params=dict(record.params), distributions=dict(space)
     )
     if record.is_infeasible:
         frozen.set_constraint(*INFEASIBLE)

@@ -236,9 +236,14 @@ def test_a_trial_that_its_worker_never_heard_of_is_put_back_by_its_own_next_look
     storage: Storage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     claims, control = make(storage, trials=2)
-    worker = register(control)
+    worker, start_trial = register(control), Control.start_trial
+
+    def start_and_lose_the_connection(control: Control, study: str, number: int, worker: str) -> None:
+        assert start_trial(control, study, number, worker)
+        raise ConnectionLostError
+
     with monkeypatch.context() as patched:
-        patched.setattr(optuna.trial.Trial, "set_user_attr", lose_the_connection)
+        patched.setattr(Control, "start_trial", start_and_lose_the_connection)
         with pytest.raises(ConnectionLostError):
             claims.take(worker)
     ended = []
@@ -341,7 +346,7 @@ def test_who_has_to_go_does_not_wait_for_the_lock_of_another(storage: Storage) -
         hurried.take("nobody")
 
 
-def test_a_worker_that_died_between_proposing_and_asking_uses_up_no_slot(
+def test_a_worker_that_died_between_making_a_trial_and_writing_it_down_uses_up_no_slot(
     storage: Storage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     claims, control = make(storage, trials=2, forced_extremes=False)
@@ -351,13 +356,51 @@ def test_a_worker_that_died_between_proposing_and_asking_uses_up_no_slot(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr(optuna.Study, "ask", die)
+        patched.setattr(Control, "begin_trial", die)
         with pytest.raises(KeyboardInterrupt):
             claims.take(worker)
+    assert optuna_states(storage) == [OptunaState.RUNNING]
     for _ in range(2):
         claims.end(take(claims, worker).trial, Outcome(None, score=0.5))
     assert claims.take(worker) is None
-    assert optuna_states(storage) == [OptunaState.COMPLETE] * 2
+    assert optuna_states(storage) == [OptunaState.FAIL, OptunaState.COMPLETE, OptunaState.COMPLETE]
+
+
+def test_what_a_dead_worker_made_and_nobody_holds_has_ended_in_optuna_when_the_search_has(
+    storage: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    claims, control = make(storage, trials=2, forced_extremes=False)
+    claims.end(take(claims, control).trial, Outcome(None, score=0.5))
+
+    def die(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    study = control.study("s")
+    assert study is not None
+    with monkeypatch.context() as patched:
+        patched.setattr(Control, "begin_trial", die)
+        with pytest.raises(KeyboardInterrupt):
+            Claims(storage, study, lambda _: False, Path("/nonexistent")).take(register(control))
+    # Another worker, which looked for such trials a moment ago.
+    worker = register(control)
+    claims.end(take(claims, worker).trial, Outcome(None, score=0.6))
+    assert claims.take(worker) is None
+    assert optuna_states(storage) == [OptunaState.COMPLETE, OptunaState.FAIL, OptunaState.COMPLETE]
+
+
+def test_trials_that_wait_above_and_below_each_other_are_all_seen(storage: Storage) -> None:
+    claims, control = make(storage, trials=4, forced_extremes=False)
+    by_hand = {"budget": "750k", "style": "deep", "dropout": 0.2, "learning_rate": 2e-4, "weight_decay": 0.0}
+    first = take(claims, control).trial
+    enqueued = len(optuna_states(storage))
+    optuna.load_study(study_name="s", storage=storage.optuna).enqueue_trial(by_hand)
+    # Made by another worker that had looked into the queue before: it stands above the one that waits.
+    above = replace(first, number=enqueued + 1, slot=2, worker=None)
+    assert control.begin_trial("s", above, register(control))
+    assert take(claims, control).trial.number == enqueued
+    claims.end(first, Outcome(None, score=0.5))
+    assert take(claims, control).trial.slot == 4
+    assert claims.take(register(control)) is None
 
 
 def test_an_end_that_optuna_was_not_told_is_told_by_the_next_who_comes(
@@ -397,10 +440,10 @@ def test_a_proposal_that_repeats_a_finished_trial_is_asked_anew_or_gets_the_next
     for trial in done:
         claims.end(trial, Outcome(None, score=0.5))
     repeat, fresh = dict(done[0].params), {**done[0].params, "dropout": 0.25}
-    proposals = [repeat, repeat, fresh]
-    monkeypatch.setattr("hpo.claims.STRATEGIES", {"tpe": lambda *_: proposals.pop(0)})
+    proposals = [repeat, repeat, fresh, *[repeat] * 16]
+    monkeypatch.setattr("hpo.claims.STRATEGIES", {"tpe": lambda: lambda *_: proposals.pop(0)})
+    claims, _ = make(storage, trials=4)
     assert take(claims, control).trial.params == fresh
-    monkeypatch.setattr("hpo.claims.STRATEGIES", {"tpe": lambda *_: repeat})
     exhausted = take(claims, control).trial
     assert (exhausted.params, exhausted.seed) == (repeat, done[0].seed + 1)
 
@@ -518,8 +561,7 @@ def test_ten_seeds_of_one_configuration_take_one_place_and_its_first_trial_stand
     assert claims.end(second.trial, Outcome(None, score=0.6))
     for number, score in ((90, 0.9), (91, 0.68)):
         again = replace(first.trial, number=number, slot=number, seed=number, design_id=None)
-        assert control.add_trial("s", again)
-        assert control.start_trial("s", number, worker)
+        assert control.begin_trial("s", again, worker)
         assert control.end_trial("s", replace(again, worker=worker), TrialState.COMPLETE, score=score)
     # One more that this storage has never heard of: another one has a study of the same name.
     for number in (first.trial.number, 90, 91, second.trial.number, 77):

@@ -1,11 +1,12 @@
 """The TPE strategy, on real Optuna studies that live in memory."""
 
+import random
 from dataclasses import replace
 
 import optuna
 
 from hpo.records import Origin, TrialRecord, TrialState
-from hpo.strategies.tpe import in_memory_study, propose_tpe
+from hpo.strategies.tpe import Tpe, in_memory_study
 from studies.declaration import declare
 from studies.reading import read_spec
 
@@ -44,15 +45,15 @@ def test_a_trial_of_another_space_is_not_learnt_from_so_that_the_joint_model_kee
 
 def test_tpe_learns_from_the_forced_trials() -> None:
     records = forced_records()
-    deep = sum(propose_tpe(records, DECLARATION.space, "maximize", seed)["style"] == "deep" for seed in range(60))
-    shallow = sum(propose_tpe(records, DECLARATION.space, "minimize", seed)["style"] == "deep" for seed in range(60))
+    deep = sum(Tpe()(records, DECLARATION.space, "maximize", seed)["style"] == "deep" for seed in range(60))
+    shallow = sum(Tpe()(records, DECLARATION.space, "minimize", seed)["style"] == "deep" for seed in range(60))
     # With the scores above deep is better; a sampler that did not learn would propose it about 30 times of 60.
     assert deep > 35 > 25 > shallow
 
 
 def test_a_proposal_is_a_function_of_records_and_seed() -> None:
     records = forced_records()
-    first, again, other = (propose_tpe(records, DECLARATION.space, "maximize", seed) for seed in (7, 7, 8))
+    first, again, other = (Tpe()(records, DECLARATION.space, "maximize", seed) for seed in (7, 7, 8))
     assert first == again != other
     assert first.keys() == DECLARATION.space.keys()
 
@@ -60,6 +61,36 @@ def test_a_proposal_is_a_function_of_records_and_seed() -> None:
 def test_failed_and_replaced_trials_teach_nothing() -> None:
     records = forced_records()
     failed = [replace(r, number=18 + r.number, state=TrialState.FAILED, score=None) for r in records]
-    assert propose_tpe([*records, *failed], DECLARATION.space, "maximize", 3) == propose_tpe(
+    assert Tpe()([*records, *failed], DECLARATION.space, "maximize", 3) == Tpe()(
         records, DECLARATION.space, "maximize", 3
     )
+
+
+def test_a_proposal_does_not_depend_on_what_was_shown_before() -> None:
+    dice, kept, records = random.Random(3), Tpe(), forced_records()
+    ends = [TrialState.COMPLETE, TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAILED, TrialState.REPLACED]
+    for step in range(60):
+        proposed = kept(records, DECLARATION.space, "maximize", step)
+        assert proposed == Tpe()(records, DECLARATION.space, "maximize", step)
+        running = replace(records[0], number=len(records), params=proposed, state=TrialState.RUNNING, score=None)
+        records = [*records, running]
+        # Several run at once, and end in any order.
+        for place in [place for place, each in enumerate(records) if each.is_open and dice.random() < 0.4]:
+            state = dice.choice(ends)
+            score = dice.random() if state is TrialState.COMPLETE else None
+            infeasible = {"infeasible": True} if state is TrialState.FAILED and dice.random() < 0.3 else {}
+            records[place] = replace(records[place], state=state, score=score, attributes=infeasible)
+        if step % 20 == 19:
+            # A configuration was repeated: its mean is another score.
+            records[step] = replace(records[step], state=TrialState.COMPLETE, score=dice.random())
+    assert len({each.state for each in records}) >= 5
+
+
+def test_another_space_or_direction_is_not_answered_from_what_was_shown_before() -> None:
+    kept, records = Tpe(), forced_records()
+    kept(records, DECLARATION.space, "maximize", 1)
+    turned = Tpe()(records, DECLARATION.space, "minimize", 1)
+    assert kept(records, DECLARATION.space, "minimize", 1) == turned
+    other = {**DECLARATION.space, "dropout": optuna.distributions.FloatDistribution(0.0, 0.9)}
+    assert kept(records, other, "minimize", 1) == Tpe()(records, other, "minimize", 1)
+    assert kept(records[:12], other, "minimize", 1) == Tpe()(records[:12], other, "minimize", 1)

@@ -1,0 +1,114 @@
+"""The time between the end of a trial and the first line of the next, by how many trials are stored.
+
+    python benchmarks/overhead.py [--quick] [--save]
+
+One worker, with the fork server that the built-in training has (torch and NeuralForecast loaded), against a script
+that calls `study.optimize` with Optuna's TPE on an equal store, both on the embedded Postgres. The objective of both
+notes the time in its first and in its last line and waits a second in between: in a process of its own here, in the
+script's own there. All that lies between two trials is in the figure: write down the end, decide whether the search
+goes on, propose, take a slot, fork.
+"""
+
+import argparse
+from itertools import pairwise
+from statistics import median
+
+import optuna
+from script import Script
+from side_by_side import Result, Side, ratios, show, spread, take_turns
+from stores import Stores, stores, study_of
+
+from hpo.control import Control
+from hpo.fork_server import ForkServer
+from hpo.stopping import StopSignals
+from hpo.worker import run_worker
+from hpo.worker_options import WorkerOptions
+
+_PRELOAD = ("studies.training", "hpo.preload")
+_TRIALS = 6
+_NOTES = (
+    "The worker starts a process for every trial and the script none: a crash or an out-of-memory kill ends one trial "
+    "of the worker, and the whole script. The script has no cap, no convergence rule and no second attempts.",
+    "Not in the figures: opening the data and building the model, which is the objective's, and what a worker tells "
+    "Optuna and the dashboard when the next trial runs already.",
+)
+
+
+class Service:
+    """Studies with so many trials stored, searched by a worker of this service."""
+
+    def __init__(self, made: Stores, server: ForkServer, stored: int, objective: str, trials: int = _TRIALS) -> None:
+        self._made, self._server, self._trials = made, server, trials
+        self._spec = study_of(f"no_training:{objective}", cap=stored + 100_000)
+        self._full = made.filled(self._spec, stored)
+
+    def gap(self) -> float:
+        """Return the median milliseconds between two trials."""
+        return 1000 * median(self._gaps()[0])
+
+    def lost(self) -> float:
+        """Return the share of the worker's time, from its first trial to its last, in which no objective ran."""
+        gaps, seconds = self._gaps()
+        return sum(gaps) / seconds
+
+    def _gaps(self) -> tuple[list[float], float]:
+        url = self._made.copy(self._full)
+        options = WorkerOptions(url, self._server.address, (self._spec.name,), max_trials=self._trials)
+        run_worker(options, self._made.settings, StopSignals())
+        with self._made.opened(url) as storage:
+            latest = Control(storage.engine).trials(self._spec.name)[-self._trials :]
+        moments = [(each.attributes["first_line"], each.attributes["last_line"]) for each in latest]
+        return _between(moments), moments[-1][0] - moments[0][0]
+
+
+class Alone:
+    """An equal study, searched by a script."""
+
+    def __init__(self, made: Stores, stored: int) -> None:
+        self._made = made
+        self._full = made.filled(study_of("no_training:one_second", cap=stored + 100_000), stored)
+
+    def gap(self) -> float:
+        """Return the median milliseconds between two trials."""
+        script = Script(1.0)
+        with self._made.opened(self._made.copy(self._full)) as storage:
+            optuna.load_study(study_name="s", storage=storage.optuna).optimize(script, n_trials=_TRIALS)
+        return 1000 * median(_between(script.moments))
+
+
+def _between(moments: list[tuple[float, float]]) -> list[float]:
+    return [after[0] - before[1] for before, after in pairwise(moments)]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="fewer stored trials, fewer turns")
+    parser.add_argument("--save", action="store_true", help="keep the result for BENCHMARKS.md")
+    given = parser.parse_args()
+    sizes, turns = ((100, 1000), 3) if given.quick else ((100, 1000, 10_000), 5)
+    with stores() as made, ForkServer(_PRELOAD) as server:
+        server.wait_until_ready()
+        sides = []
+        for stored in sizes:
+            sides.append(Side(f"worker, {stored:,}", Service(made, server, stored, "one_second").gap))
+            sides.append(Side(f"script, {stored:,}", Alone(made, stored).gap))
+        gaps = take_turns(sides, turns, said=lambda line: print(line, flush=True))
+        long = sizes[:0] if given.quick else sizes[1:]
+        lost = {stored: Service(made, server, stored, "twenty_seconds").lost() for stored in long}
+    rows = [
+        (
+            f"{stored:,}",
+            spread(gaps[f"worker, {stored:,}"]),
+            spread(gaps[f"script, {stored:,}"]),
+            spread(ratios(gaps, f"worker, {stored:,}", f"script, {stored:,}")),
+            f"{lost[stored]:.2%}" if stored in lost else "",
+        )
+        for stored in sizes
+    ]
+    title = "Overhead: from the end of a trial to the first line of the next"
+    columns = ("stored trials", "a worker, ms", "study.optimize, ms", "ratio", "worker time lost, trials of 20 s")
+    show(Result("overhead", title, columns, rows, _NOTES, given.quick), save=given.save)
+
+
+if __name__ == "__main__":
+    main()
