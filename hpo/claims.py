@@ -207,10 +207,11 @@ class Claims:
         if len(used) < study.cap or any(_is_open(record) for record in used):
             return False
         complete = sum(record.state is TrialState.COMPLETE for record in used)
-        failed = sum(record.state is TrialState.FAILED for record in used)
+        failed, pruned = (sum(r.state is state for r in used) for state in (TrialState.FAILED, TrialState.PRUNED))
         reason = f"the cap of {count(study.cap, 'trial')} is used: {complete} complete"
-        reason += f", {failed} failed for good" if failed else ""
-        evidence = {"complete": complete, "failed": failed, "cap": study.cap, **self._repeats.evidence(records)}
+        reason += (f", {pruned} pruned" if pruned else "") + (f", {failed} failed for good" if failed else "")
+        counted = {"complete": complete, "failed": failed, "cap": study.cap} | ({"pruned": pruned} if pruned else {})
+        evidence = {**counted, **self._repeats.evidence(records)}
         self._control.decide(self.name, StudyState.FINISHED, reason, evidence)
         return True
 

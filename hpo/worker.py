@@ -32,6 +32,7 @@ from hpo.storage import LockGivenUpError, Storage, database_away, open_storage
 from hpo.strategies import warm_up
 from hpo.trial import TrialLimits, TrialProcess
 from hpo.trial_room import needed_by, usable_here
+from hpo.trial_watch import TrialWatch
 from hpo.vitals import process_memory, read_vitals
 from hpo.worker_log import log_to
 
@@ -321,10 +322,13 @@ class Worker:
             self._server_gone = True
             return Outcome(Cause.INTERRUPTED, message="the fork server is gone")
         self._trial = process
+        watch = TrialWatch(self._control, claim, claims.declaration.compared_within)
 
         def report(value: float, step: int) -> None:
             try:
                 claims.report(number, value, step)
+                if why := watch.look(value, step):
+                    process.prune(why)
             except _NOT_REPORTED as error:
                 # Only a point of a curve: the score itself is written when the database is back.
                 _LOG.warning("no intermediate value of trial %d: %s", number, type(error).__name__)

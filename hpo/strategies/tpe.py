@@ -12,6 +12,7 @@ from optuna.distributions import BaseDistribution
 from optuna.trial import FrozenTrial
 from optuna.trial import TrialState as OptunaState
 
+from hpo.pruning import BEST_SO_FAR
 from hpo.records import INFEASIBLE, TrialRecord, TrialState
 from studies.spec import Direction
 
@@ -56,11 +57,21 @@ def _learnt_from(record: TrialRecord, space: Mapping[str, BaseDistribution]) -> 
     return (record.state in _STATES or record.is_infeasible) and record.params.keys() == space.keys()
 
 
+def _last_look(record: TrialRecord) -> dict[int, float]:
+    """Return by what the sampler ranks a pruned trial: below the complete ones, by how far it got and how well."""
+    points = record.attributes.get(BEST_SO_FAR) if record.state is TrialState.PRUNED else None
+    return {int(points[-1][0]): float(points[-1][1])} if points else {}
+
+
 def _frozen(record: TrialRecord, space: Mapping[str, BaseDistribution]) -> FrozenTrial:
     # Optuna's samplers never see a failed trial, and one that is pruned without a value they count as the worst.
     state = OptunaState.PRUNED if record.is_infeasible else _STATES[record.state]
     frozen = optuna.trial.create_trial(
-        state=state, value=record.score, params=dict(record.params), distributions=dict(space)
+        state=state,
+        value=record.score,
+        params=dict(record.params),
+        distributions=dict(space),
+        intermediate_values=_last_look(record),
     )
     if record.is_infeasible:
         frozen.set_constraint(*INFEASIBLE)
