@@ -8,7 +8,7 @@ from hpo.control import Control
 from hpo.pruning import Curve, PruningRule, may_be_pruned
 
 # How long curves that were read stand for those in the database, in seconds: an objective may report at every step.
-_FRESH_SECONDS = 1.0
+_FRESH_SECONDS = 5.0
 
 
 class TrialWatch:
