@@ -5,26 +5,42 @@ same trainings. What a pruned trial would have scored is known, which no live se
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Final
 
 import optuna
-from learning_curves import Recorded
+from curve_sets import CurveSet, Recorded
 from optuna.trial import TrialState as OptunaState
 
 from hpo.pruning import Curve, PruningRule
 from hpo.records import Origin, TrialRecord, TrialState
 from hpo.strategies import STRATEGIES
-from studies.declaration import Declaration, derive
+from studies.spec import Direction
 
-# What a step away is worth in each parameter: weight decay changes nothing in trainings this short (docs/log.md).
-_RANGES = {"learning_rate": 1.0, "dropout": 0.5, "weight_decay": 0.1}
+NO_END: Final = 10**9
 
-Peer = tuple[str, Curve, bool]
-"""A trial that has ended: its budget, its curve, and whether it was complete."""
 
-Prunes = Callable[[str, Sequence[tuple[int, float]], Sequence[Peer]], bool]
+@dataclass(frozen=True)
+class Ended:
+    """A trial that has ended: its training, how far it came, and whether it was pruned."""
+
+    training: Recorded
+    curve: Curve
+    pruned: bool
+
+    @property
+    def budget(self) -> str:
+        """What it is compared within."""
+        return str(self.training.params["budget"])
+
+    @property
+    def steps(self) -> int:
+        """That were trained."""
+        return self.curve.last_step
+
+
+Prunes = Callable[[str, Sequence[tuple[int, float]], Sequence[Ended]], bool]
 """Whether a trial of a budget ends after these looks, given those that have ended."""
 
 
@@ -34,9 +50,9 @@ class Searched:
 
     Attributes:
         steps: of training.
-        work: steps times parameters, for a step of a larger model costs more.
+        work: steps by what one costs, for a step of a larger model costs more.
         best: score of the best complete trial.
-        missed: how far the best pruned one would have been ahead of it; 0 where none was.
+        missed: how far the best pruned one would have been ahead of it; 0 where none would have been.
     """
 
     steps: int
@@ -48,7 +64,7 @@ class Searched:
     missed: float
 
 
-def never(_budget: str, _looks: Sequence[tuple[int, float]], _peers: Sequence[Peer]) -> bool:
+def never(_budget: str, _looks: Sequence[tuple[int, float]], _ended: Sequence[Ended]) -> bool:
     """Prune nobody."""
     return False
 
@@ -56,125 +72,96 @@ def never(_budget: str, _looks: Sequence[tuple[int, float]], _peers: Sequence[Pe
 def by_rule(rule: PruningRule) -> Prunes:
     """Prune as the service does."""
 
-    def prunes(budget: str, looks: Sequence[tuple[int, float]], peers: Sequence[Peer]) -> bool:
-        return rule.judge(looks, [curve for of, curve, _ in peers if of == budget]) is not None
+    def prunes(budget: str, looks: Sequence[tuple[int, float]], ended: Sequence[Ended]) -> bool:
+        return rule.judge(looks, [trial.curve for trial in ended if trial.budget == budget]) is not None
 
     return prunes
 
 
-def by_optuna(pruner: optuna.pruners.BasePruner, *, within_budget: bool) -> Prunes:
+def by_optuna(pruner: optuna.pruners.BasePruner, direction: Direction, *, within_budget: bool) -> Prunes:
     """Prune as one of Optuna's pruners does, which compares all trials of a study unless it is shown one budget."""
 
-    def prunes(budget: str, looks: Sequence[tuple[int, float]], peers: Sequence[Peer]) -> bool:
-        study = optuna.create_study(direction="maximize")
-        shown = [(curve, complete) for of, curve, complete in peers if of == budget or not within_budget]
-        study.add_trials([_frozen(curve.points, complete=complete) for curve, complete in shown])
-        return pruner.prune(study, _frozen(looks, complete=None))
+    def prunes(budget: str, looks: Sequence[tuple[int, float]], ended: Sequence[Ended]) -> bool:
+        study = optuna.create_study(direction=direction)
+        shown = [trial for trial in ended if trial.budget == budget or not within_budget]
+        study.add_trials([_frozen(trial.training.looks, complete=True) for trial in shown if not trial.pruned])
+        return pruner.prune(study, _frozen(looks, complete=False))
 
     return prunes
 
 
-def _frozen(looks: Sequence[tuple[int, float]], *, complete: bool | None) -> optuna.trial.FrozenTrial:
-    states = {True: OptunaState.COMPLETE, False: OptunaState.PRUNED, None: OptunaState.RUNNING}
-    value = looks[-1][1] if complete else None
-    return optuna.trial.create_trial(state=states[complete], value=value, intermediate_values=dict(looks))
+def _frozen(looks: Sequence[tuple[int, float]], *, complete: bool) -> optuna.trial.FrozenTrial:
+    state = OptunaState.COMPLETE if complete else OptunaState.RUNNING
+    return optuna.trial.create_trial(
+        state=state, value=looks[-1][1] if complete else None, intermediate_values=dict(looks)
+    )
 
 
 @dataclass(frozen=True)
 class World:
-    """What a search may find.
+    """What a search may find: the forced trainings of a set, and some of the others."""
 
-    Attributes:
-        forced: trained first, in this order, and never pruned.
-        others: answer the sampler's proposals.
-        parameters: of a budget and style.
-    """
-
-    declaration: Declaration
-    forced: Sequence[Recorded]
+    curves: CurveSet
     others: Sequence[Recorded]
-    parameters: Mapping[tuple[str, str], int]
 
-    def search(self, prunes: Prunes, seed: int, *, cap: int = 10**9, work: float = math.inf) -> Searched:
-        """Search until so many trials have ended, so much work is done, or all that was recorded is used up."""
-        left, records = list(self.others), list[TrialRecord]()
-        peers, ended = list[Peer](), list[tuple[Recorded, int, bool]]()
-        done = 0.0
-        while len(ended) < cap and done < work and (left or len(ended) < len(self.forced)):
-            number, is_forced = len(ended), len(ended) < len(self.forced)
-            found = self.forced[number] if is_forced else self._answer(records, left, seed * 1_000_003 + number)
-            budget = str(found.params["budget"])
-            curve, steps, pruned = _train(found, budget, never if is_forced else prunes, peers)
-            peers.append((budget, curve, not pruned))
-            ended.append((found, steps, pruned))
-            records.append(_record(number, found, curve, is_forced=is_forced, pruned=pruned))
-            done += steps * self._size(found)
-        return self._result(ended, done)
+    def search(self, prunes: Prunes, seed: int, *, cap: int = NO_END, work: float = math.inf) -> Searched:
+        """Search until so many trials have ended, the next one would exceed the work, or all trainings are used up."""
+        forced, left = list(self.curves.curves[: self.curves.forced]), list(self.others)
+        ended: list[Ended] = []
+        while len(ended) < cap and (forced or left):
+            training = forced.pop(0) if forced else self._answer(ended, left, seed)
+            is_forced = len(ended) < self.curves.forced
+            trial = self._train(training, never if is_forced else prunes, ended)
+            if _work([*ended, trial]) > work:
+                break
+            ended.append(trial)
+        return self._result(ended)
 
-    def _answer(self, records: Sequence[TrialRecord], left: list[Recorded], seed: int) -> Recorded:
-        params = STRATEGIES["tpe"](records, self.declaration.space, "maximize", seed)
-        found = min(left, key=lambda recorded: _distance(params, recorded.params))
+    def _answer(self, ended: Sequence[Ended], left: list[Recorded], seed: int) -> Recorded:
+        records = [self._record(number, trial) for number, trial in enumerate(ended)]
+        own_seed = seed * 1_000_003 + len(ended)
+        params = STRATEGIES["tpe"](records, self.curves.space, self.curves.direction, own_seed)
+        found = min(left, key=lambda training: self.curves.distance(params, training.params))
         left.remove(found)
         return found
 
-    def _size(self, found: Recorded) -> int:
-        return self.parameters[str(found.params["budget"]), str(found.params["style"])]
+    def _train(self, training: Recorded, prunes: Prunes, ended: Sequence[Ended]) -> Ended:
+        curve, looks, budget = Curve(), list[tuple[int, float]](), str(training.params["budget"])
+        for step, value in training.looks:
+            curve = curve.after(step, value, self.curves.direction)
+            looks.append(curve.points[-1])
+            if step < training.looks[-1][0] and prunes(budget, looks, ended):
+                return Ended(training, curve, pruned=True)
+        return Ended(training, curve, pruned=False)
 
-    def _result(self, ended: Sequence[tuple[Recorded, int, bool]], work: float) -> Searched:
-        best = max(found.score for found, _, pruned in ended if not pruned)
-        lost = [found.score for found, _, pruned in ended if pruned]
+    def _record(self, number: int, trial: Ended) -> TrialRecord:
+        return TrialRecord(
+            number=number,
+            slot=number + 1,
+            turn=1,
+            attempt=1,
+            origin=Origin.FORCED if number < self.curves.forced else Origin.SAMPLED,
+            params=trial.training.params,
+            seed=1,
+            state=TrialState.PRUNED if trial.pruned else TrialState.COMPLETE,
+            score=None if trial.pruned else self.curves.score(trial.training),
+            attributes=trial.curve.as_attributes(),
+        )
+
+    def _result(self, ended: Sequence[Ended]) -> Searched:
+        better, score = self.curves.better, self.curves.score
+        best = better(score(trial.training) for trial in ended if not trial.pruned)
+        lost = [score(trial.training) for trial in ended if trial.pruned]
         return Searched(
-            steps=sum(steps for _, steps, _ in ended),
-            work=work,
+            steps=sum(trial.steps for trial in ended),
+            work=_work(ended),
             trials=len(ended),
-            sampled=len(ended) - len(self.forced),
+            sampled=len(ended) - self.curves.forced,
             pruned=len(lost),
             best=best,
-            missed=max(0.0, max(lost, default=best) - best),
+            missed=abs(better([*lost, best]) - best),
         )
 
 
-def _train(found: Recorded, budget: str, prunes: Prunes, peers: Sequence[Peer]) -> tuple[Curve, int, bool]:
-    """Return the curve as far as the trial came, its steps, and whether it was pruned."""
-    curve, looks = Curve(), list[tuple[int, float]]()
-    for step, auc in found.looks:
-        curve = curve.after(step, auc, "maximize")
-        looks.append((step, curve.points[-1][1]))
-        if step < found.looks[-1][0] and prunes(budget, looks, peers):
-            return curve, step, True
-    return curve, found.looks[-1][0], False
-
-
-def _distance(params: Mapping[str, Any], others: Mapping[str, Any]) -> float:
-    if (params["budget"], params["style"]) != (others["budget"], others["style"]):
-        # Of two that differ in what is no number, the one that differs in less.
-        return 10.0 + (params["budget"] != others["budget"]) + (params["style"] != others["style"])
-    rate = abs(math.log10(params["learning_rate"] / others["learning_rate"])) / 2
-    dropout = abs(params["dropout"] - others["dropout"]) / 0.6
-    decay = abs(params["weight_decay"] - others["weight_decay"]) / 0.01
-    away = {"learning_rate": rate, "dropout": dropout, "weight_decay": decay}
-    return math.hypot(*(_RANGES[name] * each for name, each in away.items()))
-
-
-def _record(number: int, found: Recorded, curve: Curve, *, is_forced: bool, pruned: bool) -> TrialRecord:
-    return TrialRecord(
-        number=number,
-        slot=number + 1,
-        turn=1,
-        attempt=1,
-        origin=Origin.FORCED if is_forced else Origin.SAMPLED,
-        params=found.params,
-        seed=1,
-        state=TrialState.PRUNED if pruned else TrialState.COMPLETE,
-        score=None if pruned else found.score,
-        attributes=curve.as_attributes(),
-    )
-
-
-def parameters_of(declaration_values: Sequence[Any]) -> dict[tuple[str, str], int]:
-    """Return the estimated parameters by budget and style."""
-    return {
-        (budget, style): int(derive({"budget": budget, "style": style}, tuple(declaration_values))["estimated_params"])
-        for budget in ("750k", "2M")
-        for style in ("shallow", "deep")
-    }
+def _work(ended: Sequence[Ended]) -> float:
+    return sum(trial.steps * trial.training.cost for trial in ended)
