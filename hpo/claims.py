@@ -85,6 +85,11 @@ class Claims:
         self._endings = Endings(self._control, self._mirror, study.name, self._attempts, home)
         self._strays_reaped_at = -math.inf
 
+    @property
+    def control(self) -> Control:
+        """What is known of the study's trials."""
+        return self._control
+
     def take(self, worker: str) -> Claim | None:
         """Give a trial to the worker, which holds none, or return None when the study has none to give now.
 

@@ -7,6 +7,7 @@ from typing import Any
 from sqlalchemy import Connection, Engine
 
 from hpo.instability import BatchSwing
+from hpo.pruning import Curve, stored_curve
 from hpo.records import (
     Alert,
     Cause,
@@ -184,6 +185,11 @@ class Control:
     def surpassed(self, study: str, direction: str, most: int) -> set[int]:
         """Return the numbers of ended trials that stand for none of the best configurations, so many at most."""
         return {row["number"] for row in self._read(f"surpassed_{direction}", study=study, most=most)}
+
+    def curves(self, study: str, key: str | None, value: object) -> list[Curve]:
+        """Return the curves of the latest ended trials, repeats aside; with a key, of those with this value of it."""
+        rows = self._read("curves", study=study, key=key, value=None if key is None else str(value))
+        return [stored_curve(row["points"]) for row in rows]
 
     def last_to_end(self, study: str) -> str | None:
         """Return the worker that has ended the last trial; None where none has ended."""

@@ -14,6 +14,7 @@ from optuna.trial import FrozenTrial, Trial
 from optuna.trial import TrialState as OptunaState
 
 from hpo.errors import StudyGoneError
+from hpo.pruning import BEST_SO_FAR
 from hpo.records import INFEASIBLE, TrialRecord, TrialState
 from hpo.storage import Storage
 
@@ -202,7 +203,8 @@ def import_history(
 
 def ended_attributes(trial: TrialRecord) -> dict[str, Any]:
     """Return what Optuna is told about an ended trial, beside its score."""
-    attributes = dict(trial.attributes)
+    # Its curve Optuna has as intermediate values.
+    attributes = {key: value for key, value in trial.attributes.items() if key != BEST_SO_FAR}
     if trial.seconds is not None:
         attributes["seconds"] = round(trial.seconds, 3)
     if trial.cause is not None:

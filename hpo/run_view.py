@@ -17,7 +17,7 @@ from rich.text import Text
 from budgets import format_budget
 from hpo.monitor import Status, top_trials
 from hpo.output import count
-from hpo.records import TrialRecord, TrialState
+from hpo.records import Cause, TrialRecord, TrialState
 from hpo.repeats import scores_by_configuration
 from hpo.report.noise import Noise
 from hpo.status_view import best_score, interval, summary, time_to_go, trial_name
@@ -87,12 +87,16 @@ class _PlainLines:
 
     def _line(self, trial: TrialRecord, status: Status) -> str:
         counts = status.counts
-        result = f"{trial.score:.4f}" if trial.score is not None else f"{trial.state} ({trial.cause})"
+        result = f"{trial.score:.4f}" if trial.score is not None else _bad_end(trial)
         left = f", forced open {len(status.forced_open)}" if status.forced_open else ""
         return (
             f"{self._prefix}{counts.complete}/{counts.cap} trial {trial.number} {trial_name(trial)}: {result} "
             f"in {trial.seconds or 0:.1f} s, best {best_score(status)}{left}, {time_to_go(status)}"
         )
+
+
+def _bad_end(trial: TrialRecord) -> str:
+    return trial.state.value if trial.cause is Cause.PRUNED else f"{trial.state} ({trial.cause})"
 
 
 def progress(status: Status, score_name: str) -> Group:

@@ -41,11 +41,11 @@ class SearchEnd:
         if len(used) < study.cap or any(record.is_open for record in used):
             return None
         complete = sum(record.state is TrialState.COMPLETE for record in used)
-        failed = sum(record.state is TrialState.FAILED for record in used)
+        failed, pruned = (sum(r.state is state for r in used) for state in (TrialState.FAILED, TrialState.PRUNED))
         reason = f"the cap of {count(study.cap, 'trial')} is used: {complete} complete"
-        reason += f", {failed} failed for good" if failed else ""
-        evidence = {"complete": complete, "failed": failed, "cap": study.cap, **self.repeats.evidence(records)}
-        return End(StudyState.FINISHED, reason, evidence)
+        reason += (f", {pruned} pruned" if pruned else "") + (f", {failed} failed for good" if failed else "")
+        counted = {"complete": complete, "failed": failed, "cap": study.cap} | ({"pruned": pruned} if pruned else {})
+        return End(StudyState.FINISHED, reason, {**counted, **self.repeats.evidence(records)})
 
     def convergence(self, records: Sequence[TrialRecord]) -> Convergence:
         """Apply the study's convergence rule to its trials; repeats change a mean, and are no evidence of search."""

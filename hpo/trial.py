@@ -17,6 +17,7 @@ from typing import Any
 from hpo.artifacts import artifacts_directory, checkpoint_directory, keep_outcome
 from hpo.claims import Claim
 from hpo.fork_server import Channel, Exited, Fork, Message, Raised, Returned, Said, spare_fork
+from hpo.pruning import BEST_SO_FAR, Curve
 from hpo.records import Cause, Outcome, TrialRecord
 from hpo.settings import compute_on
 from hpo.trial_memory import (
@@ -54,6 +55,7 @@ _RESERVED = frozenset(
         "message",
     }
     | {"seconds", "trial_seconds", "peak_memory_mb", "start_memory_mb", "fingerprint"}
+    | {BEST_SO_FAR}
     | {"retry_of", "retry_cause", "retried_as", "imported_from", "made_lighter", "memory_retries", "infeasible"}
 )
 
@@ -80,14 +82,24 @@ def check_ready(_channel: Channel, readiness: str, spec: Spec, prepared: Mapping
     resolve(readiness)(spec, prepared.get("sizes", {}), home)
 
 
+@dataclass(frozen=True)
+class Prune:
+    """The worker's word that a trial is hopeless, and why."""
+
+    why: str
+
+
 class _Stop:
-    """The worker's wish that the trial ends, and whether the objective knows of it."""
+    """The worker's wish that the trial ends, whether the objective knows of it, and why it is for good if it is."""
 
     def __init__(self) -> None:
         self._wanted = False
         self.known = False
+        self.hopeless = ""
 
-    def heard(self, _word: object) -> None:
+    def heard(self, word: object) -> None:
+        if isinstance(word, Prune):
+            self.hopeless = word.why
         self._wanted = True
 
     def asked(self) -> bool:
@@ -122,7 +134,11 @@ def execute(channel: Channel, claim: Claim, objective: str, home: Path, limits: 
     if limits.card:
         compute_on(limits.card)
 
+    curve = Curve()
+
     def send(value: float, step: int) -> bool:
+        nonlocal curve
+        curve = curve.after(step, value, claim.spec.direction)
         channel.say(Report(value, step))
         return False
 
@@ -140,6 +156,7 @@ def execute(channel: Channel, claim: Claim, objective: str, home: Path, limits: 
         derived=trial.attributes,
         send=send,
         asks=stop.asked,
+        hopeless=lambda: bool(stop.hopeless),
     )
     started, resident = time.monotonic(), resident_mb()
 
@@ -154,8 +171,11 @@ def execute(channel: Channel, claim: Claim, objective: str, home: Path, limits: 
         "start_memory_mb": round(resident, 1),
         "peak_memory_mb": round(own_peak_mb(), 1),
         "fingerprint": claim.spec.fingerprint,
+        **(curve.as_attributes() if claim.spec.pruning.enabled else {}),
     }
     attributes = {**context.attributes, **measured}
+    if stop.known and stop.hopeless:
+        return Outcome(Cause.PRUNED, None, stop.hopeless, attributes)
     if stop.known:
         # Whatever it returned, it cut its work short for that.
         return Outcome(Cause.INTERRUPTED, None, storable_text(outcome.message) or "it was told to stop", attributes)
@@ -232,6 +252,10 @@ class TrialProcess:
     def ask_to_stop(self) -> None:
         """Ask the objective to save its work and end."""
         self._fork.send("stop")
+
+    def prune(self, why: str) -> None:
+        """Ask the objective to end for good; one that never asks whether to stop goes on to its score."""
+        self._fork.send(Prune(why))
 
     def _outcome(self, code: int) -> Outcome:
         """Return how the trial ended, from its last words and the end of its process."""

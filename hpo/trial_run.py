@@ -15,6 +15,7 @@ from hpo.stopping import StopSignals
 from hpo.storage import database_away
 from hpo.trial import TrialLimits, TrialProcess
 from hpo.trial_room import needed_by, usable_at_least, usable_here
+from hpo.trial_watch import TrialWatch
 from hpo.worker_options import WorkerOptions
 
 _LOG = logging.getLogger("hpo.worker")
@@ -58,6 +59,7 @@ class TrialRun:
         self._claim, self._claims, self._options, self._settings, self._stop = claim, claims, options, settings, stop
         self._holds_nothing_since, self._meanwhile = holds_nothing_since, meanwhile
         self._spare = spare
+        self._watch = TrialWatch(claims.control, claim, claims.declaration.compared_within)
         self._reservation: Reservation | None = None
         self._process: TrialProcess | None = None
         self.server_gone = False
@@ -129,6 +131,8 @@ class TrialRun:
         number = self._claim.trial.number
         try:
             self._claims.report(number, value, step)
+            if (why := self._watch.look(value, step)) and self._process is not None:
+                self._process.prune(why)
         except _NOT_REPORTED as error:
             # Only a point of a curve: the score itself is written when the database is back.
             _LOG.warning("no intermediate value of trial %d: %s", number, type(error).__name__)

@@ -143,6 +143,8 @@ class Checkpoints(lightning.Callback):
         self._last_step = step
         stop = self._context.should_stop()
         due = self._seconds > 0 and time.monotonic() - self._last_save >= self._seconds
+        if stop and self._context.ends_for_good():
+            raise PrunedError(f"hopeless at step {step}")
         saved = (stop or due) and self._save(trainer)
         if stop:
             raise PrunedError(f"stopped at step {step}" + ("" if saved else ", without a checkpoint of it"))

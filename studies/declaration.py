@@ -78,6 +78,8 @@ class Declaration:
         preload: modules that the fork server imports once, so that a trial starts without importing them.
         lighter: what changes in a trial's values so that it takes less memory and gives the same result, or None
             where nothing can be made smaller.
+        compared_within: the parameter whose values part the trials into groups: while they run, only trials of one
+            group are compared. None: all are one group.
         kept_of_best: the file in a trial's directory that stays for the best trials alone, `keep_weights` of them.
     """
 
@@ -91,6 +93,7 @@ class Declaration:
     preload: tuple[str, ...]
     lighter: Callable[[Mapping[str, Any]], dict[str, int] | None]
     kept_of_best: str = ""
+    compared_within: str | None = None
 
 
 def declare(spec: Spec) -> Declaration:
@@ -107,6 +110,7 @@ def declare(spec: Spec) -> Declaration:
         preload=("studies.training",) if spec.uses_prices else ("studies.objective",),
         lighter=partial(lighter, spec.training),
         kept_of_best=WEIGHTS_NAME if spec.uses_prices else "",
+        compared_within=None if corners else "budget",
     )
 
 

@@ -16,11 +16,14 @@ back into the queue, and the next attempt finds the directory as it was left:
             state.write_text(json.dumps({"step": step + 1}))
             raise PrunedError(f"stopped at step {step}")
 
-Saving now and then as well keeps most of the work when the process is killed or its machine fails.
+Saving now and then as well keeps most of the work when the process is killed or its machine fails. Where a study prunes
+and the trial is hopeless, `context.should_stop()` is true as well, and `context.ends_for_good()`: then nothing needs to
+be saved.
 """
 
 import importlib
 import json
+import math
 import sys
 from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass, field
@@ -40,7 +43,8 @@ _IN_DIRECTORY = Path()
 class PrunedError(Exception):
     """Raised by an objective that was told to stop and does.
 
-    Raised while the worker is leaving, it is an interruption: the trial goes back into the queue.
+    Raised while the worker is leaving, it is an interruption: the trial goes back into the queue. Otherwise the trial
+    has ended for good, as pruned.
     """
 
 
@@ -65,6 +69,7 @@ class TrialContext:
         derived: values that the service stores with the trial already; `record` takes them again, and no others.
         send: passes an intermediate value on to the worker; returns whether the trial should stop.
         asks: tells whether the trial should stop, whatever was sent; cheap enough to be called after every step.
+        hopeless: tells whether it should stop for good, because its peers are far ahead.
         checkpoint_directory: where all attempts at this configuration find what the last one saved; an objective
             makes it before it writes. Default: `checkpoints` in `directory`.
     """
@@ -79,6 +84,7 @@ class TrialContext:
     threads: int = 1
     send: Callable[[float, int], bool] = lambda _value, _step: False
     asks: Callable[[], bool] = lambda: False
+    hopeless: Callable[[], bool] = lambda: False
     reserved: Set[str] = frozenset()
     derived: Mapping[str, Any] = field(default_factory=dict)
     attributes: dict[str, Any] = field(default_factory=dict)
@@ -91,7 +97,13 @@ class TrialContext:
             self.checkpoint_directory = self.directory / "checkpoints"
 
     def report(self, value: float, step: int) -> None:
-        """Report an intermediate value of the score at a step."""
+        """Report an intermediate value of the score at a step.
+
+        Raises:
+            DivergedError: it is NaN or infinite, and so will be all that follow: the trial ends at once, as diverged.
+        """
+        if not math.isfinite(value):
+            raise DivergedError(f"the score became {float(value)} at step {step}")
         self._stop = self.send(float(value), int(step)) or self._stop
 
     def report_batch(self, value: float) -> None:
@@ -102,6 +114,10 @@ class TrialContext:
     def should_stop(self) -> bool:
         """Return whether the trial should end now: save what the next attempt needs and raise `PrunedError`."""
         return self._stop or self.asks()
+
+    def ends_for_good(self) -> bool:
+        """Return whether there will be no next attempt, because the trial is hopeless: nothing needs to be saved."""
+        return self.hopeless()
 
     def record(self, **attributes: Any) -> None:  # noqa: ANN401  any JSON value
         """Store JSON values with the trial, beside its score; NumPy's numbers count as numbers.

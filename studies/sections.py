@@ -68,6 +68,23 @@ class EarlyStopSpec(Section):
     top_k: int = Field(5, ge=2, description="how many distinct best configurations are compared")
 
 
+class PruningSpec(Section):
+    """Which trials are ended as hopeless before their last step: see `hpo.pruning`. Only what a sampler proposed."""
+
+    enabled: bool = Field(False, description="end trials that are far behind those of the same budget")
+    percentile: float = Field(
+        25, gt=0, lt=100, description="hopeless: below this percentile of its peers at its step, beyond the tolerance"
+    )
+    tolerance: float | None = Field(
+        None, ge=0, description="in units of the score: nobody is hopeless within it; default: 0.03 for an AUC"
+    )
+    warmup_steps: int | None = Field(
+        None, ge=0, description="steps before which nobody is judged; default: a third of the longest peer's"
+    )
+    min_trials: int = Field(5, ge=2, description="comparable trials below which nobody is judged")
+    patience: int = Field(2, ge=1, description="looks in a row that have to find a trial hopeless")
+
+
 class TrainingSpec(Section):
     """How one model is trained; the same for every trial of the study."""
 

@@ -32,6 +32,7 @@ from studies.sections import (
     DataSpec,
     EarlyStopSpec,
     Phase2Spec,
+    PruningSpec,
     Section,
     Shape,
     SplitSpec,
@@ -43,6 +44,9 @@ from studies.sections import (
 
 Direction = Literal["maximize", "minimize"]
 Mode = Literal["fast", "safe"]
+
+AUC_NOISE: Final = 0.03
+"""Half of the interval of a validation AUC in the recorded searches: 422 days, 76 of them positive."""
 
 LARGEST_CAP: Final = 1_000_000
 """Of trials: far more than anybody runs, and within the integers of a database."""
@@ -83,6 +87,7 @@ class Spec(Section):
     trials: int = Field(70, ge=1, le=LARGEST_CAP, description="cap on the whole study, forced configurations included")
     forced_extremes: bool = Field(True, description="train the forced configurations first")
     early_stop: EarlyStopSpec = EarlyStopSpec()
+    pruning: PruningSpec = PruningSpec()
     training: TrainingSpec = TrainingSpec()
     split: SplitSpec = SplitSpec()
     seed: int = Field(
@@ -183,6 +188,15 @@ class Spec(Section):
         return self
 
     @model_validator(mode="after")
+    def _who_prunes_knows_the_noise(self) -> Self:
+        if self.pruning.enabled and self.pruning.tolerance is None and self.score_metric != "auc":
+            raise ValueError(
+                f"pruning needs a tolerance for metric {self.score_metric}, whose noise nobody knows, not none: set "
+                "pruning.tolerance in units of the score, such as twice the spread between seeds"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _a_classifier_has_a_classification_loss(self) -> Self:
         if self.uses_prices and self.training.loss in REGRESSION_LOSSES:
             raise ValueError(
@@ -212,6 +226,11 @@ class Spec(Section):
     def repeats(self) -> int:
         """Slots of the cap that go to other seeds: of the best configuration, and in Phase 1 of a forced one."""
         return (self.seeds - 1) * (1 if self.supplementary or not self._designs else 2)
+
+    @property
+    def pruning_tolerance(self) -> float:
+        """How far behind its peers a trial may be and is not hopeless, in units of the score."""
+        return AUC_NOISE if self.pruning.tolerance is None else self.pruning.tolerance
 
     @property
     def _designs(self) -> int:

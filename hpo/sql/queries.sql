@@ -313,3 +313,10 @@ WHERE (r.study = own.name OR s.spec -> 'data' @> jsonb_build_object('path', own.
   AND r.read_at < COALESCE((SELECT read_at FROM hpo.test_reading WHERE study = :study AND fingerprint = :version),
                            clock_timestamp())
 ORDER BY r.read_at
+
+-- name: curves
+-- What a running trial is compared with. The latest 100 say where the others stood as well as all would.
+SELECT attributes -> 'best_so_far' AS points FROM hpo.trial
+WHERE study = :study AND state IN ('complete', 'pruned') AND origin <> 'repeat' AND attributes ? 'best_so_far'
+  AND (CAST(:key AS text) IS NULL OR params ->> CAST(:key AS text) = :value)
+ORDER BY number DESC LIMIT 100

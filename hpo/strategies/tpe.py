@@ -13,6 +13,7 @@ from optuna.distributions import BaseDistribution
 from optuna.trial import FrozenTrial
 from optuna.trial import TrialState as OptunaState
 
+from hpo.pruning import BEST_SO_FAR
 from hpo.records import INFEASIBLE, TrialRecord, TrialState
 from studies.spec import Direction
 
@@ -67,7 +68,9 @@ class _KeptStudy:
         self._shown: list[TrialRecord] = []
         self._numbers: list[int] = []
         self._made = self._proposals = 0
-        self._study = optuna.create_study(direction=direction)
+        self._storage = optuna.storages.InMemoryStorage()
+        self._study = optuna.create_study(storage=self._storage, direction=direction)
+        self._study_id = self._storage.get_study_id_from_name(self._study.study_name)
         self._append(records)
 
     def show(self, records: Sequence[TrialRecord], space: Mapping[str, BaseDistribution], direction: Direction) -> bool:
@@ -83,10 +86,16 @@ class _KeptStudy:
         if len(records) < known or not all(_is_end(self._shown[place], records[place]) for place in changed):
             return False
         for place in changed:
-            self._study.tell(self._numbers[place], records[place].score, _state(records[place]))
+            self._end(self._numbers[place], records[place])
         self._shown = list(records[:known])
         self._append(records[known:])
         return True
+
+    def _end(self, number: int, record: TrialRecord) -> None:
+        for step, value in _last_look(record).items():
+            trial_id = self._storage.get_trial_id_from_study_id_trial_number(self._study_id, number)
+            self._storage.set_trial_intermediate_value(trial_id, step, value)
+        self._study.tell(number, record.score, _state(record))
 
     def propose(self, seed: int) -> dict[str, Any]:
         """Return the parameters of the next trial."""
@@ -130,9 +139,19 @@ def _state(record: TrialRecord) -> OptunaState:
     return OptunaState.PRUNED if record.is_infeasible else _STATES[record.state]
 
 
+def _last_look(record: TrialRecord) -> dict[int, float]:
+    """Return by what the sampler ranks a pruned trial: below the complete ones, by how far it got and how well."""
+    points = record.attributes.get(BEST_SO_FAR) if record.state is TrialState.PRUNED else None
+    return {int(points[-1][0]): float(points[-1][1])} if points else {}
+
+
 def _frozen(record: TrialRecord, space: Mapping[str, BaseDistribution]) -> FrozenTrial:
     frozen = optuna.trial.create_trial(
-        state=_state(record), value=record.score, params=dict(record.params), distributions=dict(space)
+        state=_state(record),
+        value=record.score,
+        params=dict(record.params),
+        distributions=dict(space),
+        intermediate_values=_last_look(record),
     )
     if record.is_infeasible:
         frozen.set_constraint(*INFEASIBLE)

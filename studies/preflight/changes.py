@@ -14,7 +14,7 @@ _HOW_IT_RUNS = (
     *("name", "mode", "alerts", "keep_weights", "max_attempts", "training.data_workers", "training.micro_batch"),
     *("training.checkpoint_minutes", "training.gradient_checkpointing", "training.empty_cache"),
 )
-_SEARCH = ("trials", "seeds", "forced_extremes", "early_stop", "phase2", "supplementary")
+_SEARCH = ("trials", "seeds", "forced_extremes", "early_stop", "pruning", "phase2", "supplementary")
 # A batch is compared model by model, Phase 2 by what it supplements; the name is above the list.
 _BY_OTHER_WAYS = ("training.effective_batch", "supplementary", "name")
 

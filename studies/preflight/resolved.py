@@ -134,6 +134,8 @@ def _explicit(spec: Spec, known: Known) -> dict[str, Any]:
     found = {**dict(leaves(spec.as_json())), "metric": spec.score_metric}
     if known.precision is not None and spec.training.precision == "auto":
         found["training.precision"] = known.precision
+    if spec.score_metric == "auc":
+        found["pruning.tolerance"] = spec.pruning_tolerance
     return found
 
 

@@ -117,7 +117,7 @@ _ALL = (
                 "how it runs, harmless",
                 "mode, data workers, micro-batch, gradient checkpointing, checkpoints, alerts, name",
             ),
-            ("search, harmless", "trials, early stopping, Phase 2 ranges, attempts"),
+            ("search, harmless", "trials, early stopping, pruning, Phase 2 ranges, attempts"),
         ),
     ),
     Rule(

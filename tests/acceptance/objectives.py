@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from studies.objective import PrunedError
+
 
 def score(params: Mapping[str, Any], context: Any) -> float:
     """A smooth score with one best place."""
@@ -105,3 +107,23 @@ def noisy(params: Mapping[str, Any], context: Any) -> float:
     """The less dropout the better, and luck: normal by seed and configuration, with a standard deviation of 0.01."""
     luck = np.random.default_rng([context.seed, round(params["dropout"] * 1e6), params["d_model"]])
     return 0.7 - 0.2 * params["dropout"] + 0.01 * float(luck.standard_normal())
+
+
+def hopeless_by_half(params: Mapping[str, Any], context: Any) -> float:
+    """Half of what is sampled is far behind from the first look on, and gives its worker time to say so."""
+    behind = round(params["dropout"] * 10_000) % 2
+    for step in range(1, 11):
+        time.sleep(0.5 if behind and step > 4 else 0.01)
+        context.report((score_of(params) - 0.3 * behind) * (1 - 0.5**step), step)
+        if context.should_stop():
+            raise PrunedError(f"stopped at step {step}")
+    return score_of(params) - 0.3 * behind
+
+
+def not_a_number(params: Mapping[str, Any], context: Any) -> float:
+    """Deep models lose their score on the way, and would go on for a minute."""
+    context.report(0.5, 1)
+    if params["style"] == "deep":
+        context.report(math.nan, 2)
+        time.sleep(60)
+    return score_of(params)

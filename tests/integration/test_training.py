@@ -14,6 +14,7 @@ import torch
 
 from budgets import Architecture, BatchPlan
 from studies.batches import batch_plan
+from studies.checkpoint_contents import CHECKPOINT_NAME
 from studies.data.examples import load_example
 from studies.data.panel import Panel, build_panel, cut_before_test
 from studies.declaration import architecture_values, derive, supplement
@@ -247,6 +248,14 @@ def test_a_trial_that_is_told_to_stop_is_pruned(cache: Path, tmp_path: Path) -> 
     spec = make_spec()
     with pytest.raises(PrunedError, match="step 3"):
         train(spec, context_of(spec, cache, tmp_path, send=lambda *_: True))
+
+
+def test_a_hopeless_trial_ends_after_its_step_and_saves_nothing(cache: Path, tmp_path: Path) -> None:
+    spec = make_spec(checkpoint_minutes=1e-9)
+    context = context_of(spec, cache, tmp_path, asks=lambda: True, hopeless=lambda: True)
+    with pytest.raises(PrunedError, match="hopeless at step 1"):
+        train(spec, context)
+    assert not (context.checkpoint_directory / CHECKPOINT_NAME).exists()
 
 
 def test_a_trial_that_is_told_to_stop_at_its_last_step_ends_with_its_score(cache: Path, tmp_path: Path) -> None:

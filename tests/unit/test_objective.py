@@ -1,12 +1,13 @@
 """What an objective may store with its trial."""
 
+import math
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from studies.objective import TrialContext
+from studies.objective import DivergedError, TrialContext
 from studies.reading import read_spec
 
 
@@ -26,3 +27,18 @@ def test_a_derived_value_may_be_recorded_again_but_not_changed() -> None:
 def test_a_name_of_the_services_own_is_refused_whatever_its_value() -> None:
     with pytest.raises(ValueError, match="'seed' is a name of the service's own"):
         context(reserved=frozenset({"seed"}), derived={"seed": 1}).record(seed=1)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, np.float64("nan")])
+def test_a_reported_score_that_is_no_number_ends_the_trial_as_diverged_and_is_passed_on_to_nobody(value: float) -> None:
+    sent: list[tuple[float, int]] = []
+    trial = context(send=lambda *look: sent.append(look) is not None)
+    trial.report(0.5, 1)
+    with pytest.raises(DivergedError, match=f"the score became {float(value)} at step 2"):
+        trial.report(value, 2)
+    assert sent == [(0.5, 1)]
+
+
+def test_a_trial_is_told_that_nothing_needs_to_be_saved_where_it_ends_for_good() -> None:
+    assert not context().ends_for_good()
+    assert context(hopeless=lambda: True).ends_for_good()

@@ -94,3 +94,27 @@ def test_another_space_or_direction_is_not_answered_from_what_was_shown_before()
     other = {**DECLARATION.space, "dropout": optuna.distributions.FloatDistribution(0.0, 0.9)}
     assert kept(records, other, "minimize", 1) == Tpe()(records, other, "minimize", 1)
     assert kept(records[:12], other, "minimize", 1) == Tpe()(records[:12], other, "minimize", 1)
+
+
+def test_tpe_keeps_away_from_where_trials_were_pruned() -> None:
+    # All complete ones are equal: only the pruned trials, all with high learning rates, say where not to go.
+    records = [replace(record, score=0.6) for record in forced_records()]
+    rates = [3e-4 * 1.05**number for number in range(24)]
+    pruned = [
+        replace(
+            records[0],
+            number=18 + number,
+            params={**records[0].params, "learning_rate": rate},
+            state=TrialState.PRUNED,
+            score=None,
+            attributes={"best_so_far": [[10, 0.5], [20, 0.5]]},
+        )
+        for number, rate in enumerate(rates)
+    ]
+
+    def high(shown: list[TrialRecord]) -> int:
+        return sum(
+            Tpe()(shown, DECLARATION.space, "maximize", seed)["learning_rate"] > 2.5e-4 for seed in range(60)
+        )
+
+    assert high([*records, *pruned]) < high(records) / 2
