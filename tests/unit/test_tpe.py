@@ -113,8 +113,6 @@ def test_tpe_keeps_away_from_where_trials_were_pruned() -> None:
     ]
 
     def high(shown: list[TrialRecord]) -> int:
-        return sum(
-            Tpe()(shown, DECLARATION.space, "maximize", seed)["learning_rate"] > 2.5e-4 for seed in range(60)
-        )
+        return sum(Tpe()(shown, DECLARATION.space, "maximize", seed)["learning_rate"] > 2.5e-4 for seed in range(60))
 
     assert high([*records, *pruned]) < high(records) / 2
