@@ -76,20 +76,28 @@ class MemoryRoom:
     def __init__(self, home: Path) -> None:
         self._directory = home / "memory"
 
-    def reserve(self, wanted: Share, usable: Callable[[], Usable]) -> Reservation | None:
+    def reserve(
+        self, wanted: Share, usable: Callable[[], Usable], at_least: Callable[[], Usable] = lambda: Usable(0)
+    ) -> Reservation | None:
         """Reserve memory for a trial; None while there is no room beside the others. One alone always has room.
 
         Args:
-            wanted: by the trial.
+            wanted: by the trial; one that wants nothing has room as well.
             usable: by all trials together; asked only where there are others, or a GPU is to be chosen.
+            at_least: no more than that, quicker to be had; asked first.
         """
         self._directory.mkdir(parents=True, exist_ok=True)
         with self._alone():
-            others = list(self._reserved())
-            most = usable() if others or wanted.card else Usable(wanted.ram)
-            card = card_for(wanted, others, most)
-            if others and not fits(wanted, card, others, most):
-                return None
+            others = list(self._reserved()) if wanted.ram or wanted.card else []
+            card = None
+            for ask in (at_least, usable) if others or wanted.card else ():
+                most = ask()
+                card = card_for(wanted, others, most)
+                if fits(wanted, card, others, most):
+                    break
+            else:
+                if others:
+                    return None
             # The lock has to outlast this call.
             file = NamedTemporaryFile("w", dir=self._directory, prefix="trial-", delete=False)  # noqa: SIM115
             fcntl.flock(file, fcntl.LOCK_EX)
