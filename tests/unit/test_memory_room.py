@@ -79,6 +79,18 @@ def test_a_trial_that_is_too_large_for_a_card_has_room_on_it_alone(holds: Callab
     assert holds(Share(1, card=60), Usable(100, {"A": 8}))
 
 
+def test_what_is_quick_to_be_had_is_enough_where_it_suffices(tmp_path: Path) -> None:
+    room = MemoryRoom(tmp_path)
+
+    def never() -> Usable:
+        raise AssertionError("it was asked")
+
+    held = [room.reserve(SMALL, lambda: ALL, lambda: Usable(4)) for _ in range(2)]
+    held.append(room.reserve(SMALL, never, lambda: Usable(6)))
+    assert room.reserve(LARGE, lambda: Usable(15), lambda: Usable(6)) is None
+    assert all(held)
+
+
 def test_without_a_card_none_is_given(tmp_path: Path) -> None:
     for share, usable in ((LARGE, ALL), (Share(1, card=5), Usable(100))):
         reservation = MemoryRoom(tmp_path).reserve(share, lambda usable=usable: usable)  # type: ignore[misc]
