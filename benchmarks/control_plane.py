@@ -51,17 +51,27 @@ class Plane:
             options = WorkerOptions(url, self.server.address, ("s",), prepared=True)
             settings = replace(self.made.settings, storage=url)
             forks = self._forks(count, "hpo.worker:work_in_fork", options, settings)
-            control = Control(storage.engine)
-            _make(storage, count)
-            study = _wait_until_ended(control)
-            # By now every worker has opened the study, which it does once.
+            control, before = Control(storage.engine), self._warm_up(storage, count)
+            study = control.study("s")
+            assert study is not None
             began = time.time()
-            control.resume(replace(study, cap=count + _CAP), "on")
+            control.resume(replace(study, cap=before + _CAP), "on")
             _wait_until_ended(control)
             for each in forks:
                 each.send("leave")
             _wait_until_gone(forks)
-            return self._rate(storage, f"workers {count}", began, count)
+            return self._rate(storage, f"workers {count}", began, before)
+
+    def _warm_up(self, storage: Storage, count: int) -> int:
+        """Let every worker open the study, which it does once, and stop it; return how many trials that took."""
+        control = Control(storage.engine)
+        _make(storage, 100 * count)
+        while len({trial.worker for trial in control.trials("s")}) < count:
+            time.sleep(0.5)
+        control.decide("s", StudyState.STOPPED, "everybody is here", {})
+        while control.counts("s").running:
+            time.sleep(0.1)
+        return control.counts("s").complete
 
     def claims(self, count: int) -> float:
         """Return the same of their claims alone."""

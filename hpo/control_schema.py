@@ -4,8 +4,9 @@ from typing import Any, Final
 
 from sqlalchemy import Connection, Engine, text
 
+from hpo.advisory_lock import advisory_lock
 from hpo.errors import StorageError
-from hpo.storage import advisory_lock, masked
+from hpo.storage import masked
 
 NEWEST_VERSION: Final = "0004"
 """The version of the control schema that this service works with: Alembic's head, without loading Alembic."""

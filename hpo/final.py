@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from hpo.advisory_lock import advisory_lock
 from hpo.artifacts import forget_outcome
 from hpo.claims import Claim
 from hpo.errors import StorageError
@@ -37,7 +38,6 @@ from hpo.retraining import Pool, retrain, weights_of
 from hpo.service import Service, open_existing
 from hpo.settings import Settings
 from hpo.stopping import StopSignals, obeying_signals
-from hpo.storage import advisory_lock
 from studies.declaration import declare
 from studies.trained import TrainedModel
 

@@ -4,13 +4,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
+from hpo.advisory_lock import advisory_lock
 from hpo.control import Control
 from hpo.errors import StorageError, UnknownStudyError
 from hpo.import_source import ImportSource, open_source
 from hpo.report.reading import check_single_objective
 from hpo.service import nearest_names, open_service
 from hpo.settings import Settings
-from hpo.storage import Storage, advisory_lock
+from hpo.storage import Storage
 
 if TYPE_CHECKING:
     from optuna.storages import RDBStorage

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from hpo import control_schema
+from hpo.advisory_lock import advisory_lock
 from hpo.control import Control
 from hpo.fleet import Fleet
 from hpo.fleet_plan import one_if_safe
@@ -32,7 +33,7 @@ from hpo.run_view import RunView
 from hpo.service import Service, is_untouched, open_existing, open_service
 from hpo.settings import Settings
 from hpo.stopping import StopSignals, obeying_signals
-from hpo.storage import advisory_lock, database_away, masked, open_storage
+from hpo.storage import database_away, masked, open_storage
 from hpo.study_rows import forced_row, supplement_row
 from hpo.worker_options import WorkerOptions
 from studies.declaration import Prepared, declare

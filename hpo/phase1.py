@@ -8,11 +8,12 @@ from typing import Any
 import optuna
 from optuna.trial import TrialState as OptunaState
 
+from hpo.advisory_lock import advisory_lock
 from hpo.control import Control
 from hpo.errors import SpecDiffersError, StorageError
 from hpo.mirror import enqueue, import_history
 from hpo.records import Origin, StudyRecord, StudyState, TrialRecord, TrialState
-from hpo.storage import Storage, advisory_lock
+from hpo.storage import Storage
 from studies.declaration import Design, Prepared, declare, derive
 from studies.spec import Spec, differences
 

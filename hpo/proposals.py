@@ -53,6 +53,10 @@ class Proposals:
             attributes=derive(params, self.derived),
         )
 
+    def warm_up(self, records: Sequence[TrialRecord]) -> None:
+        """Let the strategy take in what it is shown, for proposals that come later."""
+        self.strategy(once_each([*self.history, *records]), self.declaration.space, self.spec.direction, 0)
+
     def adopted(
         self, number: int, params: Mapping[str, Any], attributes: Mapping[str, Any], records: Sequence[TrialRecord]
     ) -> TrialRecord:

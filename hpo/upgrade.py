@@ -7,8 +7,9 @@ from functools import cache
 from sqlalchemy import Engine, text
 
 from hpo import control_schema
+from hpo.advisory_lock import advisory_lock
 from hpo.errors import StorageError
-from hpo.storage import OPTUNA_SCHEMA_LOCK, Storage, advisory_lock, create_optuna_schema, masked, optuna_address
+from hpo.storage import OPTUNA_SCHEMA_LOCK, Storage, create_optuna_schema, masked, optuna_address
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
 
+from hpo.advisory_lock import LockGivenUpError
 from hpo.claims import Claim, Claims
 from hpo.control import Control
 from hpo.errors import StorageError
@@ -26,7 +27,7 @@ from hpo.records import Cause, Outcome, StudyState, TrialRecord
 from hpo.report_request import request_report, settle_reports
 from hpo.settings import Settings
 from hpo.stopping import Patience, StopSignals
-from hpo.storage import LockGivenUpError, Storage, database_away, open_storage
+from hpo.storage import Storage, database_away, open_storage
 from hpo.strategies import warm_up
 from hpo.trial_run import TrialRun
 from hpo.vitals import process_memory, read_vitals

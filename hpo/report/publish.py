@@ -5,13 +5,14 @@ from typing import Final
 
 import optuna
 
+from hpo.advisory_lock import advisory_lock
 from hpo.control import Control
 from hpo.mirror import LEARNT
 from hpo.notes import note_text
 from hpo.report.evidence import Evidence
 from hpo.report.reading import read_evidence
 from hpo.settings import Settings
-from hpo.storage import Storage, advisory_lock, open_storage
+from hpo.storage import Storage, open_storage
 
 _WHEN = "report"
 """The user attribute of a study that says how it stood when its report was made: its state, and its ended trials."""

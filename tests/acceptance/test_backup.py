@@ -23,13 +23,14 @@ from servers import PASSWORD, TcpPostgres, eventually, processes_of
 from sqlalchemy import text
 
 from hpo import embedded, postgres
+from hpo.advisory_lock import advisory_lock
 from hpo.backup_contents import RESTORE_LOCK
 from hpo.control import Control
 from hpo.control_schema import NEWEST_VERSION, _alembic_config
 from hpo.presence import this_worker
 from hpo.settings import load_settings
 from hpo.sql import statement
-from hpo.storage import OPTUNA_SCHEMA_LOCK, advisory_lock, open_storage
+from hpo.storage import OPTUNA_SCHEMA_LOCK, open_storage
 
 SPEC = """
 name: moved

@@ -13,6 +13,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import OperationalError
 
 from hpo import control_schema, embedded
+from hpo.advisory_lock import LockGivenUpError, advisory_lock
 from hpo.artifacts import artifacts_directory
 from hpo.claims import Claim, Claims
 from hpo.control import Control
@@ -21,7 +22,7 @@ from hpo.phase1 import ensure_study
 from hpo.presence import is_dead, this_worker
 from hpo.records import Cause, Outcome, StudyState, TrialState, WorkerRecord
 from hpo.settings import load_settings
-from hpo.storage import LockGivenUpError, Storage, advisory_lock, open_storage
+from hpo.storage import Storage, open_storage
 from studies.declaration import Prepared, architecture_values
 from studies.spec import Spec
 
@@ -440,7 +441,8 @@ def test_a_proposal_that_repeats_a_finished_trial_is_asked_anew_or_gets_the_next
     for trial in done:
         claims.end(trial, Outcome(None, score=0.5))
     repeat, fresh = dict(done[0].params), {**done[0].params, "dropout": 0.25}
-    proposals = [repeat, repeat, fresh, *[repeat] * 16]
+    # The first is for warming up.
+    proposals = [repeat, repeat, repeat, fresh, *[repeat] * 16]
     monkeypatch.setattr("hpo.claims.STRATEGIES", {"tpe": lambda: lambda *_: proposals.pop(0)})
     claims, _ = make(storage, trials=4)
     assert take(claims, control).trial.params == fresh

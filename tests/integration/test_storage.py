@@ -12,11 +12,11 @@ from sqlalchemy import Connection, text
 from sqlalchemy.exc import DataError, OperationalError
 
 from hpo import embedded
+from hpo.advisory_lock import LockGivenUpError, advisory_lock
 from hpo.control_schema import NEWEST_VERSION, _alembic_config
 from hpo.errors import StorageError
 from hpo.settings import Settings
 from hpo.storage import (
-    advisory_lock,
     check_reachable,
     create_optuna_schema,
     masked,
@@ -35,7 +35,8 @@ print("ready" if not open_optuna_storage(url).get_all_studies() else "not empty"
 
 HOLD = """
 import sys
-from hpo.storage import advisory_lock, open_engine, parse_storage_url
+from hpo.advisory_lock import advisory_lock
+from hpo.storage import open_engine, parse_storage_url
 with open_engine(parse_storage_url(sys.stdin.readline())).connect() as connection:
     with advisory_lock(connection, "the name"):
         print("held", flush=True)
@@ -305,3 +306,44 @@ def test_the_newest_version_is_the_last_migration() -> None:
     from alembic.script import ScriptDirectory
 
     assert ScriptDirectory.from_config(_alembic_config()).get_current_head() == NEWEST_VERSION
+
+
+def test_shared_locks_are_held_together_and_keep_an_exclusive_one_out(tcp_postgres: TcpPostgres) -> None:
+    engine = open_engine(parse_storage_url(tcp_postgres.url))
+    waited: list[str] = []
+
+    def alone() -> None:
+        with engine.connect() as connection, advisory_lock(connection, "shared"):
+            waited.append("alone")
+
+    with engine.connect() as one, engine.connect() as other:
+        with advisory_lock(one, "shared", shared=True), advisory_lock(other, "shared", shared=True):
+            thread = threading.Thread(target=alone)
+            thread.start()
+            time.sleep(0.3)
+            assert waited == []
+        thread.join(20)
+    assert waited == ["alone"]
+    engine.dispose()
+
+
+def test_who_waits_long_for_a_lock_still_hears_that_it_has_to_go(tcp_postgres: TcpPostgres) -> None:
+    engine = open_engine(parse_storage_url(tcp_postgres.url))
+    asked: list[float] = []
+
+    def after_a_while() -> bool:
+        asked.append(time.monotonic())
+        return len(asked) > 3
+
+    with (
+        engine.connect() as holder,
+        engine.connect() as waiting,
+        advisory_lock(holder, "the name"),
+        pytest.raises(LockGivenUpError),
+        advisory_lock(waiting, "the name", give_up=after_a_while),
+    ):
+        raise AssertionError("somebody else has it")
+    # The connection that was cancelled was given up with the lock; another one finds it free.
+    with engine.connect() as connection, advisory_lock(connection, "the name"):
+        pass
+    engine.dispose()
