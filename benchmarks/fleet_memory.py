@@ -1,11 +1,12 @@
 """Memory of 1, 2, 4 and 8 workers while they train 750k trials: our fleet against as many plain scripts.
 
-    .venv/bin/python benchmarks/fleet_memory.py [--quick] [--save]
+    .venv/bin/python benchmarks/fleet_memory.py [--quick] [--micro-batch 16] [--save]
 
 What is added up is the proportional set size of all processes that a command has started, its own included: of a page
 that n processes share each counts one n-th. The highest sum while they train is compared. For us that is the command,
 the fork server, the workers and their trials; for the peers the scripts. Postgres is in neither; nor is it in the
-processes that are looked at, for it runs already.
+processes that are looked at, for it runs already. --micro-batch is that of our trials, which changes no result; by
+default it is the batch.
 """
 
 import argparse
@@ -24,7 +25,7 @@ from peers.configurations import Configuration, all_configurations
 from peers.ground import Ground
 from side_by_side import Result, Side, ratios, show, spread, take_turns
 
-_STEPS: Final = 40
+_STEPS: Final = 25
 _LOOK_SECONDS: Final = 0.3
 _MOST_FOR_ONE_MORE: Final = 150
 # One thread each, and none that waits by spinning: eight trainings on two cores would hardly move.
@@ -57,12 +58,13 @@ class Measurement:
     """The trainings of both kinds, and how many processes there were at each peak."""
 
     ground: Ground
+    micro_batch: int | None = None
     processes: dict[str, list[int]] = field(default_factory=dict)
     _count: int = 0
 
     def ours(self, name: str, workers: int) -> float:
         """Return the peak of a fleet with a trial a worker, in MB."""
-        file = self.ground.our_study(self._study(), _configurations(workers), budgets=["750k"])
+        file = self.ground.our_study(self._study(), _configurations(workers), micro_batch=self.micro_batch)
         return self._peak(name, [self.ground.ours(file, workers)])
 
     def plain(self, name: str, scripts: int) -> float:
@@ -98,9 +100,8 @@ def _configurations(count: int) -> list[Configuration]:
     return [{**small[place % len(small)], "dropout": 0.1 + 0.05 * place} for place in range(count)]
 
 
-def compare(ground: Ground, sizes: Sequence[int], repeats: int, *, quick: bool) -> Result:
+def compare(measured: Measurement, sizes: Sequence[int], repeats: int, *, quick: bool) -> Result:
     """Let both kinds of each size take turns; return the table."""
-    measured = Measurement(ground)
     kinds = (("fleet", measured.ours), ("plain", measured.plain))
     names = {(kind, size): f"{kind} {size}" for size in sizes for kind, _ in kinds}
     sides = [Side(names[kind, size], partial(peak, names[kind, size], size)) for size in sizes for kind, peak in kinds]
@@ -120,14 +121,14 @@ def compare(ground: Ground, sizes: Sequence[int], repeats: int, *, quick: bool) 
     first, last = names["fleet", sizes[0]], names["fleet", sizes[-1]]
     further = [(b - a) / (sizes[-1] - sizes[0]) for a, b in zip(figures[first], figures[last], strict=True)]
     columns = ("workers", "fleet (MB)", "plain (MB)", "ratio", "one more", "one more plain", "our processes")
-    return Result("fleet_memory", "Memory of a fleet", columns, rows, _notes(further), quick)
+    return Result("fleet_memory", "Memory of a fleet", columns, rows, _notes(further, measured.micro_batch), quick)
 
 
-def _notes(further: Sequence[float]) -> list[str]:
+def _notes(further: Sequence[float], micro_batch: int | None) -> list[str]:
     return [
         "Highest sum of proportional set sizes (Pss of /proc/PID/smaps_rollup, MB of 10⁶ bytes) over all processes of "
         f"a command, seen every {_LOOK_SECONDS} s while each worker trains a 750k trial ({_STEPS} steps of 32 windows, "
-        "then the validation part). Postgres is counted on neither side.",
+        f"ours {micro_batch or 32} at once, then the validation part). Postgres is counted on neither side.",
         f"A further worker with its trial costs {spread(further)} MB, from the fewest to the most; at most "
         f"{_MOST_FOR_ONE_MORE} is the aim, and a third of the plain scripts with 8.",
     ]
@@ -138,10 +139,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     for option in ("--quick", "--save"):
         parser.add_argument(option, action="store_true")
+    parser.add_argument("--micro-batch", type=int)
     arguments = parser.parse_args()
     sizes, repeats = ((1, 2), 1) if arguments.quick else ((1, 2, 4, 8), 5)
     with Ground(_STEPS) as ground:
-        result = compare(ground, sizes, repeats, quick=arguments.quick)
+        result = compare(Measurement(ground, arguments.micro_batch), sizes, repeats, quick=arguments.quick)
     show(result, save=arguments.save)
 
 

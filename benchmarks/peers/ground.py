@@ -7,6 +7,7 @@ Postgres, the same list, and the features, which our preparation has computed, a
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -42,6 +43,8 @@ class Ground:
         self._started: list[subprocess.Popen[str]] = []
 
     def __enter__(self) -> Self:
+        # A benchmark that is told to end leaves nothing behind.
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
         self._server = embedded.use(self.home / "home")
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         spec = read_spec("quickstart", {})
@@ -71,15 +74,21 @@ class Ground:
         """Decisions of the validation part."""
         return len(self.panel.splits.validation)
 
-    def our_study(self, name: str, configurations: Sequence[Configuration], **others: object) -> Path:
-        """Make our study of exactly these trials; return its specification, for `ours`."""
+    def our_study(self, name: str, configurations: Sequence[Configuration], **training: object) -> Path:
+        """Make our study of exactly these trials; return its specification, for `ours`.
+
+        Args:
+            name: of the study.
+            configurations: in the order in which they are begun.
+            training: what is not as in the quickstart, such as `micro_batch=16`.
+        """
         spec = read_spec("quickstart", {}).as_json()
-        training = {**spec["training"], "max_steps": self.steps, "check_every": self.steps}
+        trained = {**spec["training"], "max_steps": self.steps, "check_every": self.steps, **training}
         cap = len(configurations)
         # As many as are enqueued, and no end before them.
         changed = {"name": name, "trials": cap, "forced_extremes": False, "early_stop": {"patience": cap + 1}}
         file = self.home / f"{name}.yaml"
-        file.write_text(yaml.safe_dump({**spec, **changed, "training": training, **others}), encoding="utf-8")
+        file.write_text(yaml.safe_dump({**spec, **changed, "training": trained}), encoding="utf-8")
         self.finish(self.start(self.ours(file, 0)))
         self._enqueue(name, configurations)
         return file
