@@ -5,6 +5,7 @@ import uuid
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import optuna
 import pytest
@@ -115,6 +116,35 @@ def test_the_cap_is_exact_and_then_the_study_is_finished(storage: Storage) -> No
     assert study is not None
     assert (study.state, study.reason) == (StudyState.FINISHED, "the cap of 5 trials is used: 5 complete")
     assert optuna_states(storage) == [OptunaState.COMPLETE] * 5
+
+
+def test_only_what_waits_for_a_worker_wakes_the_idle(storage: Storage) -> None:
+    claims, control = make(storage, trials=4, forced_extremes=False)
+    with storage.engine.connect() as connection:
+        listening: Any = connection.execution_options(isolation_level="AUTOCOMMIT").connection.dbapi_connection
+        connection.execute(text("LISTEN hpo_work"))
+
+        def heard() -> int:
+            listening.poll()
+            count = len(listening.notifies)
+            listening.notifies.clear()
+            return count
+
+        held = take(claims, control).trial
+        claims.end(take(claims, control).trial, Outcome(None, score=0.5))
+        assert heard() == 0
+        claims.end(held, Outcome(Cause.FAILED, message="boom"))
+        assert heard() == 1
+
+
+def test_where_repeats_hold_workers_back_every_new_trial_wakes_them(storage: Storage) -> None:
+    claims, control = make(storage, trials=8, seeds=2, forced_extremes=False)
+    with storage.engine.connect() as connection:
+        listening: Any = connection.execution_options(isolation_level="AUTOCOMMIT").connection.dbapi_connection
+        connection.execute(text("LISTEN hpo_work"))
+        take(claims, control)
+        listening.poll()
+        assert len(listening.notifies) == 1
 
 
 def test_convergence_is_decided_once_with_its_evidence(storage: Storage) -> None:

@@ -4,10 +4,12 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
+from servers import eventually
 
 from hpo.claims import Claim
-from hpo.fork_server import ForkServer, call
+from hpo.fork_server import Exited, ForkServer, Returned, Started, call, spare_fork
 from hpo.records import Cause, Origin, Outcome, TrialRecord, TrialState
 from hpo.trial import TrialLimits, TrialProcess
 from hpo.trial_memory import check_limit
@@ -86,3 +88,25 @@ def test_a_limit_that_lets_no_trial_begin_is_wrong_input() -> None:
     check_limit(401, 400)
     with pytest.raises(ValueError, match="must be above the 400 MiB that a trial begins with, not 100: raise"):
         check_limit(100, 400)
+
+
+def test_a_spare_fork_runs_what_it_is_given_later_and_one_that_is_dismissed_ends(server: ForkServer) -> None:
+    spare, dismissed = spare_fork(server.address), spare_fork(server.address)
+    pids = [each.pid for each in (spare, dismissed) if isinstance(each.receive(20), Started)]
+    assert all(pid is not None and psutil.pid_exists(pid) for pid in pids)
+    dismissed.dismiss()
+    assert eventually(lambda: not psutil.pid_exists(pids[1] or 0))
+    spare.begin("hpo.trial_memory:measure_start")
+    said = [spare.receive(20), spare.receive(20)]
+    assert isinstance(said[0], Returned)
+    assert said[0].value > 0
+    assert said[1] == Exited(0)
+
+
+def test_the_last_words_of_a_trial_are_its_outcome_before_its_process_is_gone(
+    server: ForkServer, tmp_path: Path
+) -> None:
+    process = begin(server, tmp_path, "many_threads", threads=32)
+    while process.last_words is None:
+        assert process.wait(20, lambda *_: None) is None
+    assert process.last_words == end(process)
