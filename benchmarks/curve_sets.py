@@ -169,7 +169,7 @@ def _language_models() -> CurveSet:
         "weight_decay": FloatDistribution(1e-3, 0.2, log=True),
         "width_to_depth": FloatDistribution(8.0, 450.0, log=True),
     }
-    rule = PruningRule(25, _LOSS_TOLERANCE, None, min_trials=5, patience=2, direction="minimize")
+    rule = PruningRule(50, _LOSS_TOLERANCE, None, min_trials=5, patience=2, direction="minimize")
     scales = {"learning_rate": 3.0, "weight_decay": 4.6, "width_to_depth": 3.5}
     return CurveSet(_LANGUAGE_MODELS, [*first, *others], len(first), space, scales, rule)
 

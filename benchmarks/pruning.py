@@ -3,13 +3,13 @@
     .venv/bin/python benchmarks/pruning.py [--quick] [--save]
 
 Searches are replayed on learning curves of real trainings (`benchmarks/curve_sets.py`), with the real strategy and the
-real rule, with and without pruning from the same seed, and with Optuna's own pruners. Every seed draws its own two
+real rule, with and without pruning from the same seed, and with Optuna's own pruner. Every seed draws its own two
 thirds of the recorded configurations. --quick: 10 seeds, otherwise 40.
 """
 
 import math
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from statistics import fmean, stdev
 
@@ -37,7 +37,9 @@ def main() -> None:
         rows += [
             [f"{curves.name}: {side}", *_row(side, runs, searches[OFF], better)] for side, runs in searches.items()
         ]
-        notes.append(_about(curves, searches))
+        off, pruned = replay_after_forced(curves, seeds)
+        rows.append([f"{curves.name}: {OURS}, after the forced configurations", *_row(OURS, pruned, off, better)])
+        notes.append(_about(curves, searches[OFF][0], off[0], seeds))
     for side, share in of_equal_trials(found[0], 200 if quick else 1000).items():
         rows.append([f"equal trials: {side}", "", "", share, "", "", ""])
     columns = ("curves: rule", "steps saved", "work saved", "pruned", "final score", "missed", "best was pruned")
@@ -60,24 +62,20 @@ def rules(curves: CurveSet) -> dict[str, Prunes]:
     median = optuna.pruners.MedianPruner(n_startup_trials=5, n_warmup_steps=longest // 3)
     return {
         OURS: by_rule(rule),
+        "percentile 25": by_rule(replace(rule, percentile=25)),
         "patience 1": by_rule(replace(rule, patience=1)),
-        "without tolerance": by_rule(replace(rule, tolerance=0.0)),
-        "at the median": by_rule(replace(rule, percentile=50)),
-        "at the median, without tolerance": by_rule(replace(rule, percentile=50, tolerance=0.0)),
+        "no tolerance": by_rule(replace(rule, tolerance=0.0)),
         "Optuna's MedianPruner, within budgets": by_optuna(median, curves.direction, within_budget=True),
         "Optuna's MedianPruner": by_optuna(median, curves.direction, within_budget=False),
     }
 
 
 def replay(curves: CurveSet, seeds: int) -> dict[str, list[Searched]]:
-    """Return the searches of every side, seed by seed."""
+    """Return the searches of every side, seed by seed; without forced configurations, which nobody prunes."""
     sides = rules(curves)
     found: dict[str, list[Searched]] = {side: [] for side in (OFF, OTHER_LUCK, *sides, MORE_TRIALS)}
-    others = curves.curves[curves.forced :]
     for seed in range(seeds):
-        drawn = np.random.default_rng(seed).permutation(len(others))[: round(_SHOWN * len(others))]
-        world = World(curves, [others[place] for place in sorted(drawn)])
-        cap = min(_MOST_TRIALS, curves.forced + round(_SEARCHED * len(drawn)))
+        world, cap = _world(curves, [], curves.curves, seed)
         off = world.search(never, seed, cap=cap)
         found[OFF].append(off)
         found[OTHER_LUCK].append(world.search(never, seed + 1000, cap=cap))
@@ -86,6 +84,21 @@ def replay(curves: CurveSet, seeds: int) -> dict[str, list[Searched]]:
         found[MORE_TRIALS].append(world.search(sides[OURS], seed, work=off.work))
         print(f"{curves.name}: seed {seed + 1} of {seeds}", file=sys.stderr, flush=True)
     return found
+
+
+def replay_after_forced(curves: CurveSet, seeds: int) -> tuple[list[Searched], list[Searched]]:
+    """Return searches without and with pruning that train the forced configurations first, as studies do."""
+    forced, others = curves.curves[: curves.forced], curves.curves[curves.forced :]
+    worlds = [(*_world(curves, forced, others, seed), seed) for seed in range(seeds)]
+    off = [world.search(never, seed, cap=cap) for world, cap, seed in worlds]
+    return off, [world.search(by_rule(curves.rule), seed, cap=cap) for world, cap, seed in worlds]
+
+
+def _world(curves: CurveSet, forced: Sequence[Recorded], others: Sequence[Recorded], seed: int) -> tuple[World, int]:
+    """Return what a search of this seed may find, and its cap."""
+    drawn = np.random.default_rng(seed).permutation(len(others))[: round(_SHOWN * len(others))]
+    world = World(curves, forced, [others[place] for place in sorted(drawn)])
+    return world, min(_MOST_TRIALS, len(forced) + round(_SEARCHED * len(drawn)))
 
 
 def _row(side: str, found: Sequence[Searched], off: Sequence[Searched], better: float) -> list[str]:
@@ -123,11 +136,10 @@ def of_equal_trials(curves: CurveSet, times: int) -> dict[str, str]:
     return {side: f"{100 * found / times:.1f} %" for side, found in pruned.items()}
 
 
-def _about(curves: CurveSet, searches: Mapping[str, Sequence[Searched]]) -> str:
-    off = searches[OFF]
+def _about(curves: CurveSet, free: Searched, after_forced: Searched, seeds: int) -> str:
     return (
-        f"{curves.name}: {len(curves.curves)} recorded trainings; searches of {off[0].trials} trials, {off[0].sampled} "
-        f"of them sampled, {len(off)} seeds."
+        f"{curves.name}: {len(curves.curves)} recorded trainings, {seeds} seeds; searches of {free.trials} trials, all "
+        f"of them sampled, and of {after_forced.trials}, {after_forced.sampled} of them sampled after the forced ones."
     )
 
 

@@ -99,18 +99,24 @@ def _frozen(looks: Sequence[tuple[int, float]], *, complete: bool) -> optuna.tri
 
 @dataclass(frozen=True)
 class World:
-    """What a search may find: the forced trainings of a set, and some of the others."""
+    """What a search may find.
+
+    Attributes:
+        forced: trained first, in this order, and never pruned.
+        others: answer what the sampler proposes.
+    """
 
     curves: CurveSet
+    forced: Sequence[Recorded]
     others: Sequence[Recorded]
 
     def search(self, prunes: Prunes, seed: int, *, cap: int = NO_END, work: float = math.inf) -> Searched:
         """Search until so many trials have ended, the next one would exceed the work, or all trainings are used up."""
-        forced, left = list(self.curves.curves[: self.curves.forced]), list(self.others)
+        forced, left = list(self.forced), list(self.others)
         ended: list[Ended] = []
         while len(ended) < cap and (forced or left):
-            training = forced.pop(0) if forced else self._answer(ended, left, seed)
-            is_forced = len(ended) < self.curves.forced
+            is_forced = bool(forced)
+            training = forced.pop(0) if is_forced else self._answer(ended, left, seed)
             trial = self._train(training, never if is_forced else prunes, ended)
             if _work([*ended, trial]) > work:
                 break
@@ -140,7 +146,7 @@ class World:
             slot=number + 1,
             turn=1,
             attempt=1,
-            origin=Origin.FORCED if number < self.curves.forced else Origin.SAMPLED,
+            origin=Origin.FORCED if number < len(self.forced) else Origin.SAMPLED,
             params=trial.training.params,
             seed=1,
             state=TrialState.PRUNED if trial.pruned else TrialState.COMPLETE,
@@ -156,7 +162,7 @@ class World:
             steps=sum(trial.steps for trial in ended),
             work=_work(ended),
             trials=len(ended),
-            sampled=len(ended) - self.curves.forced,
+            sampled=len(ended) - len(self.forced),
             pruned=len(lost),
             best=best,
             missed=abs(better([*lost, best]) - best),

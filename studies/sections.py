@@ -73,7 +73,7 @@ class PruningSpec(Section):
 
     enabled: bool = Field(False, description="end trials that are far behind those of the same budget")
     percentile: float = Field(
-        25, gt=0, lt=100, description="hopeless: below this percentile of its peers at its step, beyond the tolerance"
+        50, gt=0, lt=100, description="hopeless: below this percentile of its peers at its step, beyond the tolerance"
     )
     tolerance: float | None = Field(
         None, ge=0, description="in units of the score: nobody is hopeless within it; default: 0.03 for an AUC"

@@ -62,7 +62,7 @@ def test_check_prints_every_key_of_pruning_and_a_study_of_unknown_noise_is_refus
     for line in (
         *(
             "pruning.enabled: false",
-            "pruning.percentile: 25",
+            "pruning.percentile: 50",
             "pruning.tolerance: 0.03",
             "pruning.warmup_steps: not set",
         ),

@@ -15,7 +15,7 @@ from studies.errors import SpecError
 from studies.reading import read_spec
 from studies.spec import Spec
 
-RULE = PruningRule(25, 0.03, None, min_trials=5, patience=2, direction="maximize")
+RULE = PruningRule(50, 0.03, None, min_trials=5, patience=2, direction="maximize")
 STEPS = range(10, 100, 10)
 
 
@@ -74,8 +74,8 @@ def test_of_nothing_but_noise_hardly_any_trial_is_pruned() -> None:
         naive.judge([(40, own), (50, own)], [flat(value) for value in drawn.normal(0.70, 0.015, 20)]) is not None
         for own in drawn.normal(0.70, 0.015, 200)
     )
-    assert pruned <= 4
-    assert of_naive >= 30, "which is what the tolerance is for: a quarter of equal trials would be killed at random"
+    assert pruned <= 12
+    assert of_naive >= 70, "which is what the tolerance is for: half of equal trials would be killed at random"
 
 
 def test_nobody_is_judged_in_the_warm_up() -> None:
@@ -109,7 +109,7 @@ def test_peers_are_compared_at_the_same_step_or_the_last_before_it() -> None:
 
 
 def test_a_pruned_trial_stays_a_peer_so_that_the_threshold_does_not_creep() -> None:
-    pruned = [curve(0.50, 0.50, 0.50, 0.50)] * 10
+    pruned = [curve(0.50, 0.50, 0.50, 0.50)] * 11
     assert RULE.judge([(50, 0.55), (60, 0.55)], PEERS) is not None
     assert RULE.judge([(50, 0.55), (60, 0.55)], [*PEERS, *pruned]) is None
 
@@ -183,7 +183,7 @@ def test_pruning_is_off_unless_it_is_asked_for_and_its_defaults_are_patient() ->
     assert plain.pruning.enabled is False
     rule = PruningRule.of(SPEC)
     assert (rule.percentile, rule.tolerance, rule.warmup_steps, rule.min_trials, rule.patience) == (
-        25,
+        50,
         0.03,
         None,
         5,
