@@ -26,7 +26,7 @@ class LockGivenUpError(Exception):
 
 @contextmanager
 def advisory_lock(
-    connection: Connection, name: str, *, give_up: Callable[[], bool] = lambda: False, shared: bool = False
+    connection: Connection, name: str, *, give_up: Callable[[], bool] | None = None, shared: bool = False
 ) -> Iterator[None]:
     """Hold the database's lock of that name; wait for it where another connection holds it.
 
@@ -39,7 +39,8 @@ def advisory_lock(
 
     Raises:
         ValueError: the connection is inside a transaction, which would outlive the lock.
-        LockGivenUpError: `give_up`, asked every second, has said so.
+        LockGivenUpError: `give_up`, asked every second, has said so. Without it a command waits, deaf to Ctrl-C for a
+            second at a time.
     """
     if connection.in_transaction():
         raise ValueError("an advisory lock is taken outside a transaction: take it before begin()")
@@ -51,12 +52,13 @@ def advisory_lock(
         _unlock(connection, call)
 
 
-def _lock(connection: Connection, call: str, give_up: Callable[[], bool]) -> None:
-    # Who waits longer than a second waits with many others, and would lose its place in their queue every time.
-    seconds = chain([_LOCK_SECONDS], repeat(_LONG_LOCK_SECONDS))
+def _lock(connection: Connection, call: str, give_up: Callable[[], bool] | None) -> None:
+    # A worker that waits longer than a second waits with many others, and would lose its place in their queue every
+    # time. Only what can be broken off waits that long: the driver doesn't hear Ctrl-C meanwhile.
+    seconds = chain([_LOCK_SECONDS], repeat(_LONG_LOCK_SECONDS if give_up else _LOCK_SECONDS))
     try:
         while not _lock_within(next(seconds), connection, call, give_up):
-            if give_up():
+            if give_up and give_up():
                 raise LockGivenUpError
     except BaseException:
         # The lock may be there or not; without its connection it isn't.
@@ -64,11 +66,11 @@ def _lock(connection: Connection, call: str, give_up: Callable[[], bool]) -> Non
         raise
 
 
-def _lock_within(seconds: int, connection: Connection, call: str, give_up: Callable[[], bool]) -> bool:
-    # The driver doesn't hear Ctrl-C while it waits: it waits some seconds at a time. The transaction ends here:
-    # one that stays open keeps the server from cleaning up.
+def _lock_within(seconds: int, connection: Connection, call: str, give_up: Callable[[], bool] | None) -> bool:
+    # The transaction ends here: one that stays open keeps the server from cleaning up.
+    breaking_off = _broken_off_by(give_up, connection) if give_up and seconds > _LOCK_SECONDS else nullcontext()
     try:
-        with connection.begin(), _broken_off_by(give_up, connection) if seconds > 1 else nullcontext():
+        with connection.begin(), breaking_off:
             connection.execute(text(f"SET LOCAL lock_timeout = '{seconds}s'"))
             connection.execute(text(f"SELECT pg_advisory_lock{call}"))
     except OperationalError as error:

@@ -64,7 +64,7 @@ class Claims:
         study: StudyRecord,
         is_dead: Callable[[WorkerRecord], bool],
         home: Path,
-        give_up: Callable[[], bool] = lambda: False,
+        give_up: Callable[[], bool] | None = None,
     ) -> None:
         self._storage = storage
         self._give_up = give_up
