@@ -10,13 +10,14 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from hpo.artifacts import artifacts_directory, checkpoint_directory, keep_outcome
 from hpo.claims import Claim
-from hpo.fork_server import Channel, Exited, Fork, Message, Raised, Returned, Said, spare_fork
+from hpo.fork_server import Channel, Exited, Fork, Message, Raised, Returned, Said, fork
 from hpo.pruning import BEST_SO_FAR, Curve
 from hpo.records import Cause, Outcome, TrialRecord
 from hpo.settings import compute_on
@@ -195,6 +196,19 @@ def _keep(outcome: Outcome, directory: Path, trial: TrialRecord) -> None:
         print(f"the score could not be kept on the disk: {error}", file=sys.stderr)  # noqa: T201  to the trial's log
 
 
+def _begun(spare: Fork | None, address: str, *arguments: object) -> Fork:
+    """Have a fork execute a trial: the spare one, or another where that was killed while it waited.
+
+    Raises:
+        OSError: the server is gone.
+    """
+    if spare is not None:
+        with suppress(OSError):
+            spare.begin("hpo.trial:execute", *arguments)
+            return spare
+    return fork(address, "hpo.trial:execute", *arguments)
+
+
 class TrialProcess:
     """A running trial, seen from its worker.
 
@@ -220,8 +234,7 @@ class TrialProcess:
         self._limits = limits
         self._kills = KernelKills()
         self._peak: float | None = None
-        self._fork = spare or spare_fork(address)
-        self._fork.begin("hpo.trial:execute", claim, objective, home, limits)
+        self._fork = _begun(spare, address, claim, objective, home, limits)
         self._ending: Message | None = None
 
     def wait(self, timeout: float, report: Callable[[float, int], None]) -> Outcome | None:

@@ -9,7 +9,7 @@ import pytest
 from servers import eventually
 
 from hpo.claims import Claim
-from hpo.fork_server import Exited, ForkServer, Returned, Started, call, spare_fork
+from hpo.fork_server import Exited, Fork, ForkServer, Returned, Started, call, spare_fork
 from hpo.records import Cause, Origin, Outcome, TrialRecord, TrialState
 from hpo.trial import TrialLimits, TrialProcess
 from hpo.trial_memory import check_limit
@@ -28,12 +28,20 @@ def server() -> Iterator[ForkServer]:
             yield running
 
 
-def begin(server: ForkServer, home: Path, objective: str, head_mb: float = HEAD_MB, threads: int = 1) -> TrialProcess:
+def begin(
+    server: ForkServer,
+    home: Path,
+    objective: str,
+    head_mb: float = HEAD_MB,
+    threads: int = 1,
+    spare: Fork | None = None,
+) -> TrialProcess:
     start = call(server.address, "hpo.trial_memory:measure_start")
     spec = Spec.model_validate({"name": "s", "objective": "m:f", "budgets": ["750k"]})
     trial = TrialRecord(0, 1, 1, 1, Origin.SAMPLED, {}, 1, TrialState.RUNNING, worker="w")
     limits = TrialLimits(threads, start + head_mb)
-    return TrialProcess(Claim("s", spec, trial, {}, {}), f"hungry_objectives:{objective}", server.address, home, limits)
+    claim = Claim("s", spec, trial, {}, {})
+    return TrialProcess(claim, f"hungry_objectives:{objective}", server.address, home, limits, spare)
 
 
 def end(process: TrialProcess) -> Outcome:
@@ -101,6 +109,20 @@ def test_a_spare_fork_runs_what_it_is_given_later_and_one_that_is_dismissed_ends
     assert isinstance(said[0], Returned)
     assert said[0].value > 0
     assert said[1] == Exited(0)
+
+
+def test_a_trial_whose_spare_fork_was_killed_while_it_waited_runs_in_another(
+    server: ForkServer, tmp_path: Path
+) -> None:
+    spare = spare_fork(server.address)
+    assert isinstance(spare.receive(20), Started)
+    assert spare.pid is not None
+    psutil.Process(spare.pid).kill()
+    # The server closes the line when it has buried it; until then what is sent is read by nobody.
+    assert isinstance(spare.receive(20), Exited)
+    process = begin(server, tmp_path, "many_threads", threads=32, spare=spare)
+    assert end(process).cause is None
+    assert process.pid != spare.pid
 
 
 def test_the_last_words_of_a_trial_are_its_outcome_before_its_process_is_gone(
