@@ -174,16 +174,21 @@ def execute(channel: Channel, claim: Claim, objective: str, home: Path, limits: 
         "fingerprint": claim.spec.fingerprint,
         **(curve.as_attributes() if claim.spec.pruning.enabled else {}),
     }
-    attributes = {**context.attributes, **measured}
-    if stop.known and stop.hopeless:
-        return Outcome(Cause.PRUNED, None, stop.hopeless, attributes)
-    if stop.known:
-        # Whatever it returned, it cut its work short for that.
-        return Outcome(Cause.INTERRUPTED, None, storable_text(outcome.message) or "it was told to stop", attributes)
-    outcome = Outcome(outcome.cause, outcome.score, storable_text(outcome.message), attributes)
+    outcome = _as_told(outcome, stop, {**context.attributes, **measured})
     if outcome.score is not None:
         _keep(outcome, directory, trial)
     return outcome
+
+
+def _as_told(outcome: Outcome, stop: _Stop, attributes: dict[str, Any]) -> Outcome:
+    """Return how a trial ended, given what it was told."""
+    if stop.known and stop.hopeless:
+        return Outcome(Cause.PRUNED, None, stop.hopeless, attributes)
+    message = storable_text(outcome.message)
+    if stop.known:
+        # Whatever it returned, it cut its work short for that.
+        return Outcome(Cause.INTERRUPTED, None, message or "it was told to stop", attributes)
+    return Outcome(outcome.cause, outcome.score, message, attributes)
 
 
 def _keep(outcome: Outcome, directory: Path, trial: TrialRecord) -> None:
