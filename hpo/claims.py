@@ -3,9 +3,9 @@
 Everything that takes a slot happens under the study's advisory lock, so that the cap is exact and a forced
 configuration runs once, however many workers ask. A process may die between any two statements:
 
-- A trial that Optuna has running, and that no worker holds, was made or taken from the queue by a worker that died at
-  once. One that has a slot is put back by the next claim. One that has none is discarded by whoever looks for strays:
-  everybody now and then, at first, after an error, and at the end of a study.
+- A new trial is made on both sides in one transaction. One that Optuna has running, and that no worker holds, was taken
+  from the queue by a worker that died at once. One that has a slot is put back by the next claim. One that has none is
+  discarded by whoever looks for strays: everybody now and then, at first, after an error, and at the end of a study.
 - The end of a trial is written to the control schema first, guarded by the worker that holds it. Optuna is told
   afterwards, by a worker when its next trial runs already. Whoever comes next tells what a dead worker could not.
 """
@@ -14,11 +14,12 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from optuna.trial import FrozenTrial
+from sqlalchemy import Connection
 
 from hpo.advisory_lock import advisory_lock
 from hpo.artifacts import forget_file, trials_with
@@ -107,7 +108,7 @@ class Claims:
             with self._locked():
                 return self._take(worker)
         except BaseException:
-            # It may have made a trial that it could not write down.
+            # It may have taken a trial from the queue that it could not write down.
             self._strays_reaped_at = -math.inf
             raise
 
@@ -128,8 +129,9 @@ class Claims:
             is_full = sum(record.uses_slot for record in records) >= study.cap
             if (is_full or step.holds) and not any(record.state is TrialState.WAITING for record in records):
                 return None
-            trial = self._start_waiting(queue[0], worker, records, study.cap) if queue else None
-            if not queue:
+            if queue:
+                trial = self._start_waiting(queue[0], worker, records, study.cap)
+            else:
                 trial = self._start_new(worker, records, step)
             if trial is not None:
                 return Claim(self.name, self.spec, trial, self._attempts.values(trial), self._prepared)
@@ -259,14 +261,13 @@ class Claims:
     def _start_new(self, worker: str, records: Sequence[TrialRecord], step: Step) -> TrialRecord | None:
         """Make the next trial and give it to the worker; None if it has no place here."""
         new = self._proposals.next(records, step.repeat)
-        expected = 1 + max((record.number for record in records), default=-1)
-        number = self._mirror.begin(new, self.declaration.space, worker, expected)
         # Workers that were held back for repeats have something to do again, it may be.
         call = self.spec.seeds > 1
-        if not self._control.begin_trial(self.name, replace(new, number=number), worker, call_others=call):
-            self._mirror.discard(number, Cause.INTERRUPTED.value, _SLOT_TAKEN)
-            return None
-        return replace(new, number=number, state=TrialState.RUNNING, worker=worker)
+
+        def make(connection: Connection) -> int:
+            return self._mirror.begin(connection, new, self.declaration.space, worker)
+
+        return self._control.begin_new_trial(self.name, new, worker, make, call_others=call)
 
     def _start_waiting(
         self, first: FrozenTrial, worker: str, records: Sequence[TrialRecord], cap: int

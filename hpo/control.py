@@ -1,7 +1,8 @@
 """The control schema: who may run what. Plain statements with guards; no decisions and no Optuna here."""
 
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from sqlalchemy import Connection, Engine
@@ -112,19 +113,40 @@ class Control:
             convergence_off=study.convergence_off,
         )
 
-    def begin_trial(self, study: str, trial: TrialRecord, worker: str, *, call_others: bool = False) -> bool:
-        """Insert a trial that this worker runs; return False when its slot and turn, or its number, is taken.
+    def begin_trial(self, study: str, trial: TrialRecord, worker: str) -> bool:
+        """Insert a trial that this worker runs; return False when its slot and turn, or its number, is taken."""
+        with self.engine.begin() as connection:
+            return _insert_trial(connection, study, trial, worker)
+
+    def begin_new_trial(
+        self,
+        study: str,
+        trial: TrialRecord,
+        worker: str,
+        make: Callable[[Connection], int],
+        *,
+        call_others: bool = False,
+    ) -> TrialRecord | None:
+        """Make a trial elsewhere and insert it as one that this worker runs, both or neither.
 
         Args:
             study: its name.
-            trial: with its number.
+            trial: whose number is not known yet.
             worker: that holds it.
+            make: writes it where numbers are given, in the same transaction, and returns its number.
             call_others: whether idle workers are to look for work as well.
+
+        Returns:
+            The trial, or None when its slot and turn, or its number, is taken.
         """
-        with self.engine.begin() as connection:
+        with self.engine.connect() as connection, connection.begin() as transaction:
+            numbered = replace(trial, number=make(connection), state=TrialState.RUNNING, worker=worker)
             if call_others:
                 connection.execute(statement("say_work"))
-            return _insert_trial(connection, study, trial, worker)
+            if not _insert_trial(connection, study, numbered, worker):
+                transaction.rollback()
+                return None
+        return numbered
 
     def replace_trial(self, study: str, lost: TrialRecord, outcome: Outcome, by: TrialRecord) -> bool:
         """End a running trial as replaced and insert its successor, both or neither; each names the other.

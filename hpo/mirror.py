@@ -4,18 +4,21 @@ The control schema decides; this mirror is told. It also holds the queue, becaus
 Optuna wait there.
 """
 
+import json
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
 import optuna
-from optuna.distributions import BaseDistribution
+from optuna.distributions import BaseDistribution, distribution_to_json
 from optuna.trial import FrozenTrial, Trial
 from optuna.trial import TrialState as OptunaState
+from sqlalchemy import Connection
 
 from hpo.errors import StudyGoneError
 from hpo.pruning import BEST_SO_FAR
 from hpo.records import INFEASIBLE, TrialRecord, TrialState
+from hpo.sql import statement
 from hpo.storage import Storage
 
 LEARNT = "learnt"
@@ -68,27 +71,33 @@ class Mirror:
         """Put a trial into the queue."""
         enqueue(self._study, trial)
 
-    def begin(self, trial: TrialRecord, space: Mapping[str, BaseDistribution], worker: str, expected: int) -> int:
-        """Make a trial that runs already, in one transaction, and return its number.
+    def begin(
+        self, connection: Connection, trial: TrialRecord, space: Mapping[str, BaseDistribution], worker: str
+    ) -> int:
+        """Make a trial that runs already, and return its number.
+
+        Optuna itself takes two statements and more for every parameter and attribute, and a transaction of its own.
+        Here its rows are written in the caller's: both sides know the trial or neither does; see docs/adr/0024.
 
         Args:
+            connection: inside a transaction.
             trial: with everything about it that is known before it runs.
-            space: the distributions of its parameters.
+            space: the distributions of its parameters, equal for all trials.
             worker: that will run it.
-            expected: the number that it has if nobody else makes trials at this moment.
         """
-        template = optuna.trial.create_trial(
-            state=OptunaState.RUNNING,
-            params=dict(trial.params),
-            distributions=dict(space),
-            user_attrs={**_attributes(trial), "worker": worker},
-        )
-        trial_id = self._storage.create_new_trial(self._study_id, template)
-        with suppress(KeyError):
-            # Reading the trial to learn its number would take seven statements.
-            if self._trial_id(expected) == trial_id:
-                return expected
-        return self._storage.get_trial_number_from_id(trial_id)
+        if connection.execute(statement("lock_optuna_study"), {"study": self._study_id}).first() is None:
+            raise KeyError(f"study {self._study_id} is not in Optuna's tables any more")
+        attributes = {**_attributes(trial), "worker": worker}
+        values = {
+            "study": self._study_id,
+            "names": list(space),
+            "values": [each.to_internal_repr(trial.params[name]) for name, each in space.items()],
+            "distributions": [distribution_to_json(each) for each in space.values()],
+            "keys": list(attributes),
+            "contents": [json.dumps(each) for each in attributes.values()],
+        }
+        number: int = connection.execute(statement("insert_optuna_trial"), values).scalar_one()
+        return number
 
     def take(self, trial: TrialRecord, space: Mapping[str, BaseDistribution], worker: str) -> bool:
         """Let a trial run that waits in the queue and whose parameters are known; False if it does not wait."""

@@ -29,7 +29,9 @@ class SearchEnd:
 
     def look(self, study: StudyRecord, records: Sequence[TrialRecord]) -> tuple[End | None, Step]:
         """Return whether the search ends now, and what repeats are due before it does."""
-        verdict = None if study.convergence_off else self.convergence(records)
+        verdict = None
+        if not study.convergence_off and self.convergence(records, with_noise=False):
+            verdict = self.convergence(records)
         step = self.repeats.step(records, study.cap, converged=bool(verdict))
         return (None if step.is_due else self._end(study, records, verdict)), step
 
@@ -47,10 +49,16 @@ class SearchEnd:
         counted = {"complete": complete, "failed": failed, "cap": study.cap} | ({"pruned": pruned} if pruned else {})
         return End(StudyState.FINISHED, reason, {**counted, **self.repeats.evidence(records)})
 
-    def convergence(self, records: Sequence[TrialRecord]) -> Convergence:
-        """Apply the study's convergence rule to its trials; repeats change a mean, and are no evidence of search."""
+    def convergence(self, records: Sequence[TrialRecord], *, with_noise: bool = True) -> Convergence:
+        """Apply the study's convergence rule to its trials; repeats change a mean, and are no evidence of search.
+
+        Args:
+            records: all trials of the study.
+            with_noise: whether the noise between seeds stands in the evidence: it takes half of the time, and decides
+                nothing.
+        """
         complete = [record for record in once_each(records) if record.state is TrialState.COMPLETE]
-        rule, noise = self.spec.early_stop, seed_noise(records)
+        rule, noise = self.spec.early_stop, seed_noise(records) if with_noise else None
         return check_early_stopping_convergence(
             [record.score for record in complete],
             patience=rule.patience,

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from plain_tpe import plain_study
 
 from budgets import BUDGET_CONFIGS, STYLES, generate_forced_configs
 from hpo.records import Origin, TrialRecord, TrialState
 from hpo.report.evidence import Evidence, Kind, Trial
-from hpo.strategies.tpe import in_memory_study
 from studies.declaration import declare, supplement
 from studies.spaces import phase1_space
 from studies.spec import Spec
@@ -149,7 +149,7 @@ def tpe(
         )
         for each in trials
     ]
-    study = in_memory_study(records, SPACE, direction, seed)
+    study = plain_study(records, SPACE, direction, seed)
     while True:
         asked = study.ask(SPACE)
         value = score(asked.params)

@@ -17,7 +17,6 @@ _PROPOSED: Final = (
     ("2M", "shallow", 0.19, 7.7e-4, 4.4e-3),
 )
 _NAMES: Final = ("budget", "style", "dropout", "learning_rate", "weight_decay")
-_PARTS: Final = 3
 
 
 def all_configurations() -> list[Configuration]:
@@ -26,15 +25,11 @@ def all_configurations() -> list[Configuration]:
     return forced + [dict(zip(_NAMES, values, strict=True)) for values in _PROPOSED]
 
 
-def a_third(turn: int) -> list[Configuration]:
-    """Return six of the 18: three of the wide 2M shape and one of each other; three turns make all of them.
-
-    The longest come first, so that of two processes neither waits long for the other at the end.
-    """
-    chosen: list[Configuration] = []
-    for shape in (("2M", "deep"), ("2M", "shallow"), ("750k", "shallow"), ("750k", "deep")):
-        chosen += [each for each in all_configurations() if _shape(each) == shape][turn % _PARTS :: _PARTS]
-    return chosen
+def in_pairs() -> list[list[Configuration]]:
+    """Return the 18 in nine pairs of equal or similar shapes: of two processes neither waits long for the other."""
+    order = [("2M", "deep"), ("2M", "shallow"), ("750k", "shallow"), ("750k", "deep")]
+    by_shape = sorted(all_configurations(), key=lambda each: order.index(_shape(each)))
+    return [by_shape[place : place + 2] for place in range(0, len(by_shape), 2)]
 
 
 def key_of(params: Configuration) -> tuple[Any, ...]:

@@ -1,4 +1,4 @@
--- Every statement of the control schema, by name. The states are drawn in hpo/records.py.
+-- Every statement of the control schema, by name, and one on Optuna's tables. The states are drawn in hpo/records.py.
 
 -- name: insert_study
 INSERT INTO hpo.study (name, phase, spec, fingerprint, prepared, cap, state, convergence_off, parent, history)
@@ -74,6 +74,27 @@ VALUES (:study, :number, :slot, :turn, :attempt, :origin, :design_id, :seed, CAS
         CAST(:attributes AS jsonb), :state, :worker, CASE WHEN :state = 'running' THEN clock_timestamp() END)
 ON CONFLICT DO NOTHING
 RETURNING number
+
+-- name: lock_optuna_study
+-- As Optuna does before it makes a trial: whoever waits here gets the next number.
+SELECT study_id FROM studies WHERE study_id = :study FOR NO KEY UPDATE
+
+-- name: insert_optuna_trial
+-- What Optuna writes in 47 statements for a trial of 5 parameters and 15 attributes: docs/adr/0024.
+WITH trial AS (
+    INSERT INTO trials (number, study_id, state, datetime_start)
+    VALUES ((SELECT COALESCE(max(number) + 1, 0) FROM trials WHERE study_id = :study), :study, 'RUNNING',
+            clock_timestamp() AT TIME ZONE 'UTC')
+    RETURNING trial_id, number
+), params AS (
+    INSERT INTO trial_params (trial_id, param_name, param_value, distribution_json)
+    SELECT trial.trial_id, each.*
+    FROM trial, unnest(CAST(:names AS text[]), CAST(:values AS float8[]), CAST(:distributions AS text[])) each
+), attributes AS (
+    INSERT INTO trial_user_attributes (trial_id, key, value_json)
+    SELECT trial.trial_id, each.* FROM trial, unnest(CAST(:keys AS text[]), CAST(:contents AS text[])) each
+)
+SELECT number FROM trial
 
 -- name: say_work
 -- The database itself says it of a trial that waits, and of a study that is made, ends or goes on.

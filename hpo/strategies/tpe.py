@@ -58,6 +58,18 @@ class Tpe:
         return self._kept.propose(seed)
 
 
+class _JointSampler(optuna.samplers.TPESampler):
+    """Knows what all trials have in common; to find it anew in 10,000 of them takes half the time of a proposal."""
+
+    def __init__(self, space: Mapping[str, BaseDistribution], seed: int) -> None:
+        super().__init__(seed=seed)
+        self._joint = {name: space[name] for name in sorted(space) if not space[name].single()}
+
+    def infer_relative_search_space(self, _study: optuna.Study, _trial: FrozenTrial) -> dict[str, BaseDistribution]:
+        """Return the parameters that are drawn together, in the order of Optuna's own answer."""
+        return self._joint
+
+
 class _KeptStudy:
     """A study in memory that holds the records it was shown, in their order."""
 
@@ -95,11 +107,11 @@ class _KeptStudy:
         for step, value in _last_look(record).items():
             trial_id = self._storage.get_trial_id_from_study_id_trial_number(self._study_id, number)
             self._storage.set_trial_intermediate_value(trial_id, step, value)
-        self._study.tell(number, record.score, _state(record))
+        self._study.tell(number, record.score, state_of(record))
 
     def propose(self, seed: int) -> dict[str, Any]:
         """Return the parameters of the next trial."""
-        self._study.sampler = optuna.samplers.TPESampler(seed=seed)
+        self._study.sampler = _JointSampler(self._space, seed)
         asked = self._study.ask(self._space)
         self._study.tell(asked, state=OptunaState.FAIL)
         self._made += 1
@@ -108,14 +120,14 @@ class _KeptStudy:
 
     def _append(self, records: Sequence[TrialRecord]) -> None:
         for record in records:
-            self._study.add_trial(_frozen(record, self._space))
+            self._study.add_trial(frozen(record, self._space))
             self._shown.append(record)
             self._numbers.append(self._made)
             self._made += 1
 
 
 def _told(record: TrialRecord) -> tuple[int, OptunaState, float | None, Mapping[str, Any]]:
-    return record.number, _state(record), record.score, record.params
+    return record.number, state_of(record), record.score, record.params
 
 
 def _is_end(before: TrialRecord, now: TrialRecord) -> bool:
@@ -124,17 +136,8 @@ def _is_end(before: TrialRecord, now: TrialRecord) -> bool:
     return same and before.is_open and not now.is_infeasible
 
 
-def in_memory_study(
-    records: Sequence[TrialRecord], space: Mapping[str, BaseDistribution], direction: Direction, seed: int
-) -> optuna.Study:
-    """Return a study in memory that holds the records that are learnt from."""
-    study = optuna.create_study(direction=direction, sampler=optuna.samplers.TPESampler(seed=seed))
-    fitting = [record for record in records if record.params.keys() == space.keys()]
-    study.add_trials([_frozen(each, space) for each in fitting if _state(each) is not OptunaState.FAIL])
-    return study
-
-
-def _state(record: TrialRecord) -> OptunaState:
+def state_of(record: TrialRecord) -> OptunaState:
+    """Return the state in which the sampler sees a record."""
     # Optuna's samplers never see a failed trial, and one that is pruned without a value they count as the worst.
     return OptunaState.PRUNED if record.is_infeasible else _STATES[record.state]
 
@@ -145,14 +148,15 @@ def _last_look(record: TrialRecord) -> dict[int, float]:
     return {int(points[-1][0]): float(points[-1][1])} if points else {}
 
 
-def _frozen(record: TrialRecord, space: Mapping[str, BaseDistribution]) -> FrozenTrial:
-    frozen = optuna.trial.create_trial(
-        state=_state(record),
+def frozen(record: TrialRecord, space: Mapping[str, BaseDistribution]) -> FrozenTrial:
+    """Return a record as the sampler is shown it."""
+    trial = optuna.trial.create_trial(
+        state=state_of(record),
         value=record.score,
         params=dict(record.params),
         distributions=dict(space),
         intermediate_values=_last_look(record),
     )
     if record.is_infeasible:
-        frozen.set_constraint(*INFEASIBLE)
-    return frozen
+        trial.set_constraint(*INFEASIBLE)
+    return trial

@@ -10,15 +10,17 @@ from typing import Any
 import optuna
 import pytest
 from optuna.trial import TrialState as OptunaState
-from sqlalchemy import text
+from sqlalchemy import Connection, text
 from sqlalchemy.exc import OperationalError
 
+import hpo.control
 from hpo import control_schema, embedded
 from hpo.advisory_lock import LockGivenUpError, advisory_lock
 from hpo.artifacts import artifacts_directory
 from hpo.claims import Claim, Claims
 from hpo.control import Control
 from hpo.errors import SpecDiffersError, StorageError, StudyGoneError
+from hpo.mirror import Mirror
 from hpo.phase1 import ensure_study
 from hpo.presence import is_dead, this_worker
 from hpo.records import Cause, Outcome, StudyState, TrialState, WorkerRecord
@@ -387,21 +389,62 @@ def test_a_worker_that_died_between_making_a_trial_and_writing_it_down_uses_up_n
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr(Control, "begin_trial", die)
+        patched.setattr(hpo.control, "_insert_trial", die)
         with pytest.raises(KeyboardInterrupt):
             claims.take(worker)
-    assert optuna_states(storage) == [OptunaState.RUNNING]
+    assert optuna_states(storage) == []
     for _ in range(2):
         claims.end(take(claims, worker).trial, Outcome(None, score=0.5))
     assert claims.take(worker) is None
-    assert optuna_states(storage) == [OptunaState.FAIL, OptunaState.COMPLETE, OptunaState.COMPLETE]
+    assert optuna_states(storage) == [OptunaState.COMPLETE, OptunaState.COMPLETE]
 
 
-def test_what_a_dead_worker_made_and_nobody_holds_has_ended_in_optuna_when_the_search_has(
+def test_a_trial_whose_slot_is_taken_is_on_neither_side(storage: Storage) -> None:
+    claims, control = make(storage, trials=4, forced_extremes=False)
+    first = take(claims, control).trial
+    mirror = Mirror(storage, "s", 1)
+
+    def insert(connection: Connection) -> int:
+        return mirror.begin(connection, first, claims.declaration.space, "w")
+
+    assert control.begin_new_trial("s", first, register(control), insert) is None
+    assert optuna_states(storage) == [OptunaState.RUNNING]
+    assert [trial.slot for trial in control.trials("s")] == [1]
+
+
+def test_a_new_trial_stands_in_optuna_as_optuna_itself_would_have_written_it(storage: Storage) -> None:
+    claims, control = make(storage, trials=4, forced_extremes=False)
+    trial = take(claims, control).trial
+    study = optuna.load_study(study_name="s", storage=storage.optuna)
+    ours = study.trials[trial.number]
+    made = storage.optuna.create_new_trial(
+        study._study_id,
+        optuna.trial.create_trial(
+            state=OptunaState.RUNNING,
+            params=dict(trial.params),
+            distributions=dict(claims.declaration.space),
+            user_attrs=ours.user_attrs,
+        ),
+    )
+    theirs = storage.optuna.get_trial(made)
+    assert theirs.number == ours.number + 1
+    same = ("state", "values", "params", "distributions", "user_attrs", "system_attrs", "intermediate_values")
+    assert [getattr(ours, name) for name in same] == [getattr(theirs, name) for name in same]
+    assert ours.datetime_start is not None
+    assert theirs.datetime_start is not None
+    # Both in the time of this place, whatever is stored.
+    assert 0 <= (theirs.datetime_start - ours.datetime_start).total_seconds() < 60
+    assert ours.datetime_complete is None
+    assert {"slot", "turn", "attempt", "seed", "origin", "worker", "d_model"} <= ours.user_attrs.keys()
+
+
+def test_what_a_dead_worker_took_and_nobody_holds_has_ended_in_optuna_when_the_search_has(
     storage: Storage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     claims, control = make(storage, trials=2, forced_extremes=False)
     claims.end(take(claims, control).trial, Outcome(None, score=0.5))
+    by_hand = {"budget": "750k", "style": "deep", "dropout": 0.2, "learning_rate": 2e-4, "weight_decay": 0.0}
+    optuna.load_study(study_name="s", storage=storage.optuna).enqueue_trial(by_hand)
 
     def die(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
@@ -426,8 +469,12 @@ def test_trials_that_wait_above_and_below_each_other_are_all_seen(storage: Stora
     enqueued = len(optuna_states(storage))
     optuna.load_study(study_name="s", storage=storage.optuna).enqueue_trial(by_hand)
     # Made by another worker that had looked into the queue before: it stands above the one that waits.
-    above = replace(first, number=enqueued + 1, slot=2, worker=None)
-    assert control.begin_trial("s", above, register(control))
+    above, mirror = replace(first, slot=2, worker=None), Mirror(storage, "s", 1)
+
+    def insert(connection: Connection) -> int:
+        return mirror.begin(connection, above, claims.declaration.space, "w")
+
+    assert control.begin_new_trial("s", above, register(control), insert)
     assert take(claims, control).trial.number == enqueued
     claims.end(first, Outcome(None, score=0.5))
     assert take(claims, control).trial.slot == 4

@@ -4,10 +4,10 @@ from typing import Any
 
 import optuna
 import pytest
+from plain_tpe import plain_study
 
 from hpo.attempts import Attempts, final_state, judgement
 from hpo.records import Cause, Origin, TrialRecord, TrialState
-from hpo.strategies.tpe import in_memory_study
 from studies.declaration import architecture_values, declare, derive
 from studies.spec import Spec
 
@@ -82,10 +82,10 @@ def test_the_sampler_is_told_by_a_constraint_and_keeps_away() -> None:
     complete = [record(n, n / 40, state=TrialState.COMPLETE, score=n / 40) for n in range(20)]
     beyond = [record(20 + n, 0.5 + n / 40, state=TrialState.FAILED, cause=Cause.OUT_OF_MEMORY) for n in range(1, 20)]
     infeasible = [TrialRecord(**{**vars(each), "attributes": judgement(Cause.OUT_OF_MEMORY)}) for each in beyond]
-    study = in_memory_study([*complete, *infeasible], space, "maximize", 1)
+    study = plain_study([*complete, *infeasible], space, "maximize", 1)
     assert [trial.constraints for trial in study.get_trials()] == [{}] * 20 + [{"memory": 1.0}] * 19
     proposed = [
-        in_memory_study([*complete, *infeasible], space, "maximize", seed).ask(space).params["x"] for seed in range(20)
+        plain_study([*complete, *infeasible], space, "maximize", seed).ask(space).params["x"] for seed in range(20)
     ]
     assert sum(x > 0.6 for x in proposed) <= 3
 

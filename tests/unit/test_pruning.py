@@ -6,10 +6,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from plain_tpe import plain_study
 
 from hpo.pruning import Curve, PruningRule, may_be_pruned, stored_curve
 from hpo.records import Origin, TrialRecord, TrialState
-from hpo.strategies.tpe import in_memory_study
 from studies.declaration import declare
 from studies.errors import SpecError
 from studies.reading import read_spec
@@ -173,7 +173,7 @@ def test_the_sampler_ranks_pruned_trials_by_how_far_they_came_and_how_well_and_b
         record(number, state=TrialState.PRUNED, attributes=curve(*values).as_attributes())
         for number, values in enumerate([(0.5, 0.6), (0.5, 0.7, 0.7), (0.8,)], 1)
     ]
-    study = in_memory_study([complete, *pruned], declare(SPEC).space, "maximize", 1)
+    study = plain_study([complete, *pruned], declare(SPEC).space, "maximize", 1)
     looks = [trial.intermediate_values for trial in study.trials]
     assert looks == [{}, {20: 0.6}, {30: 0.7}, {10: 0.8}]
 

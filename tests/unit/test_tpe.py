@@ -4,9 +4,10 @@ import random
 from dataclasses import replace
 
 import optuna
+from plain_tpe import plain_study
 
 from hpo.records import Origin, TrialRecord, TrialState
-from hpo.strategies.tpe import Tpe, in_memory_study
+from hpo.strategies.tpe import Tpe
 from studies.declaration import declare
 from studies.reading import read_spec
 
@@ -30,8 +31,17 @@ def forced_records() -> list[TrialRecord]:
     ]
 
 
+def test_proposals_are_those_of_optunas_own_sampler() -> None:
+    # Before the tenth trial it draws at random, and afterwards all parameters together.
+    for count in (0, 3, 18):
+        records = forced_records()[:count]
+        for seed in range(4):
+            asked = plain_study(records, DECLARATION.space, "maximize", seed).ask(dict(DECLARATION.space))
+            assert Tpe()(records, DECLARATION.space, "maximize", seed) == asked.params
+
+
 def test_joint_sampling_stays_on_after_the_forced_trials() -> None:
-    study = in_memory_study(forced_records(), DECLARATION.space, "maximize", seed=1)
+    study = plain_study(forced_records(), DECLARATION.space, "maximize", seed=1)
     joint = optuna.search_space.intersection_search_space(study.trials)
     assert joint == dict(DECLARATION.space)
     assert study.sampler.infer_relative_search_space(study, study.trials[0]) == joint
@@ -39,8 +49,9 @@ def test_joint_sampling_stays_on_after_the_forced_trials() -> None:
 
 def test_a_trial_of_another_space_is_not_learnt_from_so_that_the_joint_model_keeps_every_parameter() -> None:
     stranger = replace(forced_records()[0], number=18, params={"budget": "2M"})
-    study = in_memory_study([*forced_records(), stranger], DECLARATION.space, "maximize", seed=1)
-    assert optuna.search_space.intersection_search_space(study.trials) == dict(DECLARATION.space)
+    shown = [*forced_records(), stranger]
+    without = Tpe()(forced_records(), DECLARATION.space, "maximize", 1)
+    assert Tpe()(shown, DECLARATION.space, "maximize", 1) == without
 
 
 def test_tpe_learns_from_the_forced_trials() -> None:
