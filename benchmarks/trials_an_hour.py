@@ -6,10 +6,10 @@
 All train the same 18 quickstart-sized configurations (750k and 2M, 60 steps of 32 windows of 80 rows) on the same
 data with the same seed, and look once, at the end, at the same validation decisions. The peers are in
 `benchmarks/peers/`, as one would write them. A turn trains two of the 18, of equal or similar shape; nine turns train
-all of them, and five, in half an hour, ten of every shape. With --whole, which takes hours, each of five turns trains all. With --steps, one worker of two threads
-takes part as well: that shows what two workers are worth. Two plain scripts are told to use one thread each; as one
-would write them, each uses as many as there are cores, and they wait for each other by spinning: with --as-written
-they take part too, which makes a turn three times as long.
+all of them, and five, in half an hour, ten of every shape. With --whole, which takes hours, each of five turns trains
+all. With --steps, one worker of two threads takes part as well: that shows what two workers are worth. Two plain
+scripts are told to use one thread each; as one would write them, each uses as many as there are cores, and they wait
+for each other by spinning: with --as-written they take part too, which makes a turn three times as long.
 """
 
 import argparse
