@@ -40,10 +40,8 @@ _NOTES = (
 class Service:
     """Studies with so many trials stored, searched by a worker of this service."""
 
-    def __init__(self, made: Stores, server: ForkServer, stored: int, objective: str, trials: int = _TRIALS) -> None:
-        self._made, self._server, self._trials = made, server, trials
-        self._spec = study_of(f"no_training:{objective}", cap=stored + 100_000)
-        self._full = made.filled(self._spec, stored)
+    def __init__(self, made: Stores, server: ForkServer, full: str, objective: str) -> None:
+        self._made, self._server, self._full, self._objective = made, server, full, f"no_training:{objective}"
 
     def gap(self) -> float:
         """Return the median milliseconds between two trials."""
@@ -55,11 +53,11 @@ class Service:
         return sum(gaps) / seconds
 
     def _gaps(self) -> tuple[list[float], float]:
-        url = self._made.copy(self._full)
-        options = WorkerOptions(url, self._server.address, (self._spec.name,), max_trials=self._trials)
+        url = self._made.copy(self._full, self._objective)
+        options = WorkerOptions(url, self._server.address, ("s",), max_trials=_TRIALS)
         run_worker(options, self._made.settings, StopSignals())
         with self._made.opened(url) as storage:
-            latest = Control(storage.engine).trials(self._spec.name)[-self._trials :]
+            latest = Control(storage.engine).trials("s")[-_TRIALS:]
         moments = [(each.attributes["first_line"], each.attributes["last_line"]) for each in latest]
         return _between(moments), moments[-1][0] - moments[0][0]
 
@@ -67,14 +65,13 @@ class Service:
 class Alone:
     """An equal study, searched by a script."""
 
-    def __init__(self, made: Stores, stored: int) -> None:
-        self._made = made
-        self._full = made.filled(study_of("no_training:one_second", cap=stored + 100_000), stored)
+    def __init__(self, made: Stores, full: str) -> None:
+        self._made, self._full = made, full
 
     def gap(self) -> float:
         """Return the median milliseconds between two trials."""
         script = Script(1.0)
-        with self._made.opened(self._made.copy(self._full)) as storage:
+        with self._made.opened(self._made.copy(self._full, "no_training:one_second")) as storage:
             optuna.load_study(study_name="s", storage=storage.optuna).optimize(script, n_trials=_TRIALS)
         return 1000 * median(_between(script.moments))
 
@@ -93,12 +90,13 @@ def main() -> None:
         server.wait_until_ready()
         set_up = SetUp(server, made.settings.home)
         sides = [Side("set-up", set_up.milliseconds)]
-        for stored in sizes:
-            sides.append(Side(f"worker, {stored:,}", Service(made, server, stored, "one_second").gap))
-            sides.append(Side(f"script, {stored:,}", Alone(made, stored).gap))
+        full = {stored: made.filled(study_of("no_training:one_second", stored + 100_000), stored) for stored in sizes}
+        for stored, url in full.items():
+            sides.append(Side(f"worker, {stored:,}", Service(made, server, url, "one_second").gap))
+            sides.append(Side(f"script, {stored:,}", Alone(made, url).gap))
         gaps = take_turns(sides, turns, said=lambda line: print(line, flush=True))
         long = sizes[:0] if given.quick else sizes[1:]
-        lost = {stored: Service(made, server, stored, "twenty_seconds").lost() for stored in long}
+        lost = {stored: Service(made, server, full[stored], "twenty_seconds").lost() for stored in long}
     rows = [
         (
             f"{stored:,}",
