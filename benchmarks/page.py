@@ -4,6 +4,7 @@
 """
 
 import json
+from collections.abc import Sequence
 
 from side_by_side import RESULTS, Result
 
@@ -21,11 +22,14 @@ Where the time of a trial goes, and what was tried and did not help: [docs/perfo
 
 def section(result: Result) -> str:
     """Return one benchmark as Markdown."""
-    lines = ["| " + " | ".join(result.columns) + " |", "|---" + "|---:" * (len(result.columns) - 1) + "|"]
-    lines += ["| " + " | ".join(row) + " |" for row in result.rows]
+    lines = [_line(result.columns), "|---" + "|---:" * (len(result.columns) - 1) + "|", *map(_line, result.rows)]
     where = f"`benchmarks/{result.name}.py`, commit {result.commit}, {result.date}. {result.machine}."
     quick = ["A quick run: these figures are only for a look."] if result.quick else []
     return "\n\n".join([f"## {result.title}", where, *quick, "\n".join(lines), *result.notes])
+
+
+def _line(cells: Sequence[str]) -> str:
+    return "| " + " | ".join(cell.replace("|", r"\|") for cell in cells) + " |"
 
 
 def main() -> None:

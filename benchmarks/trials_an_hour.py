@@ -236,7 +236,13 @@ def _result(turns: Mapping[str, list[Turn]], figures: Mapping[str, list[float]],
 
 
 def _notes(*, quick: bool, whole: bool) -> list[str]:
-    turn = "all 18 configurations" if whole else "2 of the 18" if quick else "2 of the 18; nine turns make all"
+    turn = (
+        "all 18 configurations"
+        if whole
+        else "2 of the 18"
+        if quick
+        else "2 of the 18; nine turns make all, five make ten"
+    )
     return [
         f"A turn trains {turn}. Trials an hour count from the start of the first trial to the end of the last one "
         "asked for; in all turns, as if they followed on each other. Start-up and ending: the imports, for us "
