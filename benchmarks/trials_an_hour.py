@@ -232,19 +232,15 @@ def _result(turns: Mapping[str, list[Turn]], figures: Mapping[str, list[float]],
                 f"{apart:.4f}" if compared else "",
             )
         )
-    return Result("trials_an_hour", "Trials an hour", _COLUMNS, rows, _notes(quick=quick, whole=whole), quick)
-
-
-def _notes(*, quick: bool, whole: bool) -> list[str]:
-    turn = (
-        "all 18 configurations"
-        if whole
-        else "2 of the 18"
-        if quick
-        else "2 of the 18; nine turns make all, five make ten"
+    return Result(
+        "trials_an_hour", "Trials an hour", _COLUMNS, rows, _notes(len(turns[OURS]), quick=quick, whole=whole), quick
     )
+
+
+def _notes(turns: int, *, quick: bool, whole: bool) -> list[str]:
+    turn = "all 18 configurations" if whole else "2 of the 18" if quick else "2 of the 18; nine turns make all"
     return [
-        f"A turn trains {turn}. Trials an hour count from the start of the first trial to the end of the last one "
+        f"A turn trains {turn}. {turns} were run. Trials an hour count from the start of the first trial to the end of the last one "
         "asked for; in all turns, as if they followed on each other. Start-up and ending: the imports, for us "
         "also the fork server and the report in the dashboard at the end, for (ii) the trial too many that "
         "MaxTrialsCallback lets two processes run, for (iii) the training of the best once more.",
