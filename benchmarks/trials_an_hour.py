@@ -241,7 +241,7 @@ def _notes(turns: int, *, quick: bool, whole: bool) -> list[str]:
     turn = "all 18 configurations" if whole else "2 of the 18" if quick else "2 of the 18; nine turns make all"
     return [
         f"A turn trains {turn}. {turns} were run. Trials an hour count from the start of the first trial to the end of "
-        "the last one asked for; in all turns, as if they followed on each other. Start-up and ending: the imports, for "
+        "the last one asked for; in all turns, as if they followed on each other. Start-up and ending: imports, for "
         "us also the fork server and the report in the dashboard at the end, for (ii) the trial too many that "
         "MaxTrialsCallback lets two processes run, for (iii) the training of the best once more.",
         "AUC agrees where each lies in the 95 % interval of the other; AutoiTransformer gives no predictions, so only "
