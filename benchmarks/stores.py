@@ -13,12 +13,7 @@ from pathlib import Path
 import numpy as np
 import optuna
 from no_training import smooth
-from optuna.distributions import (
-    BaseDistribution,
-    CategoricalDistribution,
-    FloatDistribution,
-    distribution_to_json,
-)
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, distribution_to_json
 from sqlalchemy import text
 
 from hpo import control_schema, embedded

@@ -213,6 +213,7 @@ def outlasting(app: WSGIApplication, storage: Storage) -> WSGIApplication:
         cause = "see above"
         try:
             body = app(environ, hold)
+        # Whatever it is: it is logged below, and the browser is answered.
         except Exception as error:
             cause = f"{type(error).__name__}: {error}"
         else:
