@@ -12,7 +12,8 @@ budgets: [750k]
 trials: {trials}
 early_stop: {{patience: 1000}}
 """
-PRUNING = "pruning: {enabled: true, tolerance: 0.05, min_trials: 2, warmup_steps: 2}\n"
+# A quarter of the peers ahead is enough: half of all are behind, so that a half would tip to and fro as peers end.
+PRUNING = "pruning: {enabled: true, percentile: 75, tolerance: 0.05, min_trials: 2, warmup_steps: 2}\n"
 
 
 def spec(hpo: Command, objective: str, trials: int, more: str = "") -> str:
@@ -37,8 +38,11 @@ def test_a_run_ends_hopeless_trials_and_says_so_everywhere(hpo: Command) -> None
     for trial in trials:
         if trial.state is OptunaState.PRUNED:
             assert trial.user_attrs["origin"] == "sampled"
-            assert trial.user_attrs["message"].startswith("pruned at step ")
-            assert 3 <= len(trial.intermediate_values) < 10
+            judged_at = int(trial.user_attrs["message"].removeprefix("pruned at step ").partition(":")[0])
+            # At the last step there is nothing left to save; on a busy machine the word may arrive a look later.
+            assert 3 <= judged_at < 10
+            assert judged_at <= len(trial.intermediate_values)
+    assert any(len(trial.intermediate_values) < 10 for trial in trials if trial.state is OptunaState.PRUNED)
     report = hpo.run("report", "quick", "--format", "md")
     assert report.code == 0, report.err
     assert f"{pruned} trials were pruned" in " ".join(report.out.split())
