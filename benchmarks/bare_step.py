@@ -46,9 +46,11 @@ class TrainingStep:
         panel: of it.
         size: budget and style.
         windows: a step.
+        parts: forward and backward passes a step.
         device: that it trains on.
         precision: of its products.
-        wrap: makes another module of the network, such as a compiled one.
+        wrap: makes another module of the network, such as a compiled one; it keeps torch's own dropout, since ours asks
+            for a seed at every call, which a compiler can't see through.
     """
 
     def __init__(
@@ -59,17 +61,21 @@ class TrainingStep:
         windows: int,
         device: torch.device = CPU,
         precision: str = "32-true",
-        wrap: Callable[[torch.nn.Module], torch.nn.Module] = lambda network: network,
+        wrap: Callable[[torch.nn.Module], torch.nn.Module] | None = None,
+        parts: int = 1,
     ) -> None:
         family, shape, self.architecture = FAMILIES[spec.model], window_shape(panel), spec.architecture(*size)
         network = family.build(self.architecture, shape, 0.3, 1)
-        use_whole_batch_dropout(network, StepRandomness())
-        self.device, self.precision, self.windows = device, precision, windows
+        self._randomness = StepRandomness(parts)
+        if wrap is None:
+            use_whole_batch_dropout(network, self._randomness)
+        self.device, self.precision, self.windows, self.parts = device, precision, windows, parts
         begin(precision)
         network.to(device).train()
         self.parameters = [each for each in network.parameters() if each.requires_grad]
         fused = all(each.is_floating_point() for each in self.parameters)
-        self._network, self._optimizer = wrap(network), torch.optim.AdamW(self.parameters, lr=1e-4, fused=fused)
+        self._network = wrap(network) if wrap else network
+        self._optimizer = torch.optim.AdamW(self.parameters, lr=1e-4, fused=fused)
         self._windows, self._random = Windows(panel, device), np.random.default_rng(1)
         self._decisions = np.asarray(panel.splits.train, dtype=np.int64)
         self.nominal_flops = windows * family.training_flops(self.architecture, shape)
@@ -77,10 +83,13 @@ class TrainingStep:
 
     def step(self) -> None:
         """Gather windows, forward, backward, AdamW."""
-        inputs, labels = self._windows.at(self._random.choice(self._decisions, self.windows))
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == MIXED):
-            loss = BERNOULLI(self._network(inputs)[:, -1], labels)
-        loss.backward()  # type: ignore[no-untyped-call]
+        drawn = self._random.choice(self._decisions, self.windows)
+        for part, own in enumerate(np.split(drawn, self.parts)):
+            self._randomness.begin(part, len(own), self.device)
+            inputs, labels = self._windows.at(own)
+            with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == MIXED):
+                loss = BERNOULLI(self._network(inputs)[:, -1], labels) / self.parts
+            loss.backward()  # type: ignore[no-untyped-call]
         self._optimizer.step()
         self._optimizer.zero_grad()
 

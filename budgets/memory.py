@@ -37,6 +37,9 @@ SMALL_BLOCK_BYTES: Final = 32 * MIB
 ADAMW_COPIES: Final = 3
 """Of the largest parameter, while AdamW updates it: the root of the second moment, the denominator, the quotient."""
 
+MASK_WINDOWS: Final = 16
+"""Windows whose dropout masks are drawn at once, of which a smaller micro-batch uses its part (`studies.dropout`)."""
+
 CARD_CONTEXT_BYTES: Final = 500 * MIB
 """Of a process on a GPU, before its first tensor; not measured here, calibrated by the first finished trials."""
 
@@ -164,7 +167,7 @@ def estimate_memory(
     Args:
         footprint: of the model.
         micro_batch: windows a forward pass.
-        accumulation: forward passes an optimizer step; above 1 each draws the dropout mask of the whole step.
+        accumulation: forward passes an optimizer step.
         data_bytes: of the prices, features and labels that the trial reads.
         process_bytes: what the libraries take when they are first used; see `calibrate`.
 
@@ -176,8 +179,8 @@ def estimate_memory(
         raise BudgetError(f"a step has parts of 1 window or more, not {given}: correct it")
     weights = 4 * footprint.parameters
     activations = footprint.activations(micro_batch)
-    # One byte a value of four.
-    drawn = accumulation * footprint.largest(micro_batch) // 4 if accumulation > 1 else 0
+    # Two random bytes a value of four.
+    drawn = footprint.largest(min(MASK_WINDOWS, micro_batch * accumulation)) // 2
     updating = ADAMW_COPIES * 4 * footprint.largest_parameter
     return MemoryEstimate(
         weights=weights,

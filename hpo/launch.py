@@ -192,7 +192,7 @@ def _make_supplements(
         if workers != 0:
             allowance = allowance_of(service.settings, server, workers)
             specs = [spec for spec, _ in planned.studies]
-            prepared = [fit_micro_batches(*each, allowance.holds) for each in zip(specs, prepared, strict=True)]
+            prepared = [fit_micro_batches(*each, allowance) for each in zip(specs, prepared, strict=True)]
         made = [
             ensure_study(service.storage, spec, each, history)
             for (spec, history), each in zip(planned.studies, prepared, strict=True)

@@ -61,7 +61,7 @@ def _default_search(settings: Settings, working: Working) -> Search:
             server.wait_until_ready()
         with working("counting the models of the default budgets"):
             prepared: Prepared = call(server.address, "hpo.trial:prepare", declaration.preparation, spec, None)
-        prepared = fit_micro_batches(spec, prepared, allowance_of(settings, server).holds)
+        prepared = fit_micro_batches(spec, prepared, allowance_of(settings, server))
     return Search(spec, asdict(prepared), spec.trials)
 
 

@@ -12,14 +12,13 @@ from budgets.placement import HEAD_ROOM, usable_card, usable_ram
 from hpo.cost import least_cost
 from hpo.errors import PreflightError
 from hpo.fork_server import ForkServer, call
-from hpo.machine import own_processes, read_machine
+from hpo.machine import own_processes, read_cards, read_machine
 from hpo.service import Service, open_existing
 from hpo.settings import Settings
 from hpo.trial_memory import check_limit
 from studies.declaration import Derived, Prepared, architecture_values, declare, derive
-from studies.memory import fit_micro_batches
+from studies.memory import MOST_WINDOWS_ON_A_CPU, Allowance, fit_micro_batches
 from studies.preflight import (
-    Allowance,
     Change,
     Finding,
     Level,
@@ -131,7 +130,7 @@ def look_at_plan(
         PreflightError: an error that needs no data to be seen, and is one on any machine.
     """
     look_before_preparing(spec)
-    fitted = fit_micro_batches(spec, prepared, allowance.holds)
+    fitted = fit_micro_batches(spec, prepared, allowance)
     found = check(resolve(spec, Known(fitted.derived, fitted.sizes, _hours(cost))), allowance)
     refused = "a run here is refused: "
     return tuple(f"{refused * (each.level is Level.ERROR)}{each.message} [{each.rule}]" for each in found)
@@ -169,7 +168,7 @@ def look_when_prepared(
     Raises:
         PreflightError: one of them finds an error.
     """
-    fitted = fit_micro_batches(spec, prepared, allowance.holds)
+    fitted = fit_micro_batches(spec, prepared, allowance)
     seen = {(finding.rule, finding.value) for finding in earlier}
     found = _passed(spec, check(resolve(spec, Known(fitted.derived, fitted.sizes, _hours(cost))), allowance))
     return fitted, tuple(finding for finding in found if (finding.rule, finding.value) not in seen)
@@ -184,8 +183,9 @@ def allowance_of(settings: Settings, server: ForkServer, workers: int | None = N
         workers: that share the memory; None: as many as will fit.
     """
     start = call(server.address, "hpo.trial_memory:measure_start")
+    most_windows = None if read_cards() else MOST_WINDOWS_ON_A_CPU
     if settings.trial_memory_mb is not None:
-        return Allowance(settings.trial_memory_mb, "HPO_TRIAL_MEMORY_MB", start)
+        return Allowance(settings.trial_memory_mb, "HPO_TRIAL_MEMORY_MB", start, most_windows=most_windows)
     machine, among = read_machine(own=own_processes()), max(1, workers or 1)
     share = f"{HEAD_ROOM:.0%}" + (f" / {among} workers" if among > 1 else "")
     if machine.cards:
@@ -193,7 +193,7 @@ def allowance_of(settings: Settings, server: ForkServer, workers: int | None = N
         return Allowance(smallest / MIB / among, f"{share} of the smallest GPU", on_card=True)
     empty = replace(machine, available_bytes=machine.total_bytes)
     free, most = (start + usable_ram(each) / MIB / among for each in (machine, empty))
-    return Allowance(free, f"{share} of the RAM that is free", start, most_mb=most)
+    return Allowance(free, f"{share} of the RAM that is free", start, most_mb=most, most_windows=most_windows)
 
 
 def check_limit_of_trials(settings: Settings, server: ForkServer) -> None:
@@ -254,7 +254,7 @@ def _known(server: ForkServer, spec: Spec, allowance: Allowance) -> tuple[Known,
         rule, _, remedy = str(error).rpartition(": ")
         known = Known(architecture_values(spec), precision=_precision(server, spec))
         return known, (Finding("data", Level.ERROR, rule, "", remedy),)
-    prepared = fit_micro_batches(spec, prepared, allowance.holds)
+    prepared = fit_micro_batches(spec, prepared, allowance)
     return Known(
         prepared.derived, prepared.sizes, _hours(cost_here(server, spec, prepared)), _precision(server, spec)
     ), ()

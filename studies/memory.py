@@ -3,8 +3,8 @@
 Whoever plans afterwards, a fleet or a worker, needs no torch.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from budgets import STYLES, Architecture, BatchPlan
@@ -14,8 +14,45 @@ from studies.declaration import Derived, Prepared, derive
 from studies.families import WindowShape
 from studies.spec import Spec
 
+MOST_WINDOWS_ON_A_CPU: Final = 16
+"""More windows at once are hardly faster there: a step of 32 takes 0.95 to 1.0 of two parts of 16, a look the same
+(`benchmarks/micro_batch.py`), and the activations of each window are 1.5 to 5 MB at 750k to 2M."""
+
 _BYTES_A_VALUE: Final = 4
 _NEEDED: Final = frozenset({"start_memory_mb", "peak_memory_mb", "micro_batch", "effective_batch"})
+
+
+@dataclass(frozen=True)
+class Allowance:
+    """What one trial may have here.
+
+    Attributes:
+        limit_mb: of resident memory, or of a card's, in MiB.
+        limit_is: where the limit comes from, in words.
+        start_mb: what the process of a trial begins with, in MiB.
+        most_mb: the limit when nothing else is on the machine; None: the same.
+        on_card: whether the limit is that of a card.
+        most_windows: of a forward pass beyond which nothing is gained here; None: the more, the faster.
+    """
+
+    limit_mb: float
+    limit_is: str
+    start_mb: float = 0.0
+    on_card: bool = False
+    most_mb: float | None = None
+    most_windows: int | None = None
+
+    def needed_mb(self, estimate: MemoryEstimate) -> float:
+        """Return what a trial needs of it."""
+        return estimate.on_card / MIB if self.on_card else self.start_mb + estimate.total / MIB
+
+    def could_hold(self, estimate: MemoryEstimate) -> bool:
+        """Return whether a trial would fit with nothing else on the machine."""
+        return self.needed_mb(estimate) <= max(self.limit_mb, self.most_mb or 0.0)
+
+    def holds(self, estimate: MemoryEstimate) -> bool:
+        """Return whether a trial fits."""
+        return self.needed_mb(estimate) <= self.limit_mb
 
 
 def trial_memory(
@@ -96,22 +133,22 @@ def stored_estimate(
     )
 
 
-def fit_micro_batches(spec: Spec, prepared: Prepared, fits: Callable[[MemoryEstimate], bool]) -> Prepared:
-    """Return what is known of a study with the largest micro-batches that fit, where its specification names none.
+def fit_micro_batches(spec: Spec, prepared: Prepared, allowance: Allowance) -> Prepared:
+    """Return what is known of a study with the largest micro-batches of use that fit, where its specification has none.
 
     The effective batch stays, and so do the results. What fits with no micro-batch gets one of a single window.
 
     Args:
         spec: of the study.
         prepared: with the footprints of its models.
-        fits: whether a machine has so much for one trial.
+        allowance: of one trial on the machine that trains.
     """
     if spec.training.micro_batch is not None or "footprints" not in prepared.sizes:
         return prepared
     fitted = []
     for when in _batches_of(spec):
         values = derive(when, prepared.derived)
-        plan = _fitting(prepared.sizes, values, batch_plan(values, spec.training), fits)
+        plan = _fitting(prepared.sizes, values, _useful(batch_plan(values, spec.training), allowance), allowance)
         if plan.micro != values["micro_batch"]:
             fitted.append(Derived(when, batch_values(plan)))
     return replace(prepared, derived=(*prepared.derived, *fitted))
@@ -125,14 +162,18 @@ def _batches_of(spec: Spec) -> list[dict[str, Any]]:
     return [{"effective_batch_log2": power} for power in range(low.bit_length() - 1, high.bit_length())]
 
 
-def _fitting(
-    sizes: Mapping[str, Any], values: Mapping[str, Any], plan: BatchPlan, fits: Callable[[MemoryEstimate], bool]
-) -> BatchPlan:
+def _useful(plan: BatchPlan, allowance: Allowance) -> BatchPlan:
+    """Return a plan with no more windows at once than are of use; as it is where that would not divide it evenly."""
+    most = allowance.most_windows
+    return plan if most is None or plan.micro <= most or plan.effective % most else replace(plan, micro=most)
+
+
+def _fitting(sizes: Mapping[str, Any], values: Mapping[str, Any], plan: BatchPlan, allowance: Allowance) -> BatchPlan:
     estimate = stored_estimate(sizes, values, plan)
     smaller = plan.halved()
-    if estimate is None or fits(estimate) or smaller is None:
+    if estimate is None or allowance.holds(estimate) or smaller is None:
         return plan
-    return _fitting(sizes, values, smaller, fits)
+    return _fitting(sizes, values, smaller, allowance)
 
 
 def measured_peaks(sizes: Mapping[str, Any], finished: Sequence[Mapping[str, Any]]) -> list[Peak]:

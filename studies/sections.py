@@ -97,7 +97,9 @@ class TrainingSpec(Section):
     )
     effective_batch: int = Field(64, ge=1, le=LARGEST_COUNT, description="windows an optimizer step")
     micro_batch: int | None = Field(
-        None, ge=1, description="windows a forward pass, a divisor of the effective batch; default: the effective batch"
+        None,
+        ge=1,
+        description="windows a forward pass, a divisor of the effective batch; default: as many as fit, on a CPU 16",
     )
     loss: Loss = Field(
         "bernoulli", description="bernoulli; weighted: positives count by their rarity; focal: hard windows count more"

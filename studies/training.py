@@ -160,7 +160,7 @@ class WindowClassifier(lightning.LightningModule):
     def training_step(self, batch: Batch, _index: int) -> Tensor:
         """Return the loss of a micro-batch; after the last one of a step, remember what the whole batch gave."""
         inputs, labels = batch
-        self._randomness.begin(len(self._step), labels.device)
+        self._randomness.begin(len(self._step), len(labels), labels.device)
         logits = self(inputs)
         loss = self._loss(logits, labels)
         self.windows_seen += len(labels)

@@ -1,11 +1,11 @@
 """The rules that look at one study alone."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from budgets import MetricKind, format_budget, metric_kind, plan_batch
 from budgets.batch_rules import minimum_effective_batch, next_power_of_two
-from budgets.memory import MIB, MemoryEstimate
+from studies.memory import Allowance
 from studies.preflight.findings import Finding, Level
 from studies.preflight.learning_rates import FAR, OUT_OF_REACH, how_far, suggested_learning_rate
 from studies.preflight.resolved import Model, Resolved
@@ -13,37 +13,6 @@ from studies.sections import REGRESSION_LOSSES
 
 _CLASSIFICATION = {MetricKind.RANKING, MetricKind.LIKELIHOOD}
 _WEEK_HOURS = 7 * 24.0
-
-
-@dataclass(frozen=True)
-class Allowance:
-    """What one trial may have here.
-
-    Attributes:
-        limit_mb: of resident memory, or of a card's, in MiB.
-        limit_is: where the limit comes from, in words.
-        start_mb: what the process of a trial begins with, in MiB.
-        most_mb: the limit when nothing else is on the machine; None: the same.
-        on_card: whether the limit is that of a card.
-    """
-
-    limit_mb: float
-    limit_is: str
-    start_mb: float = 0.0
-    on_card: bool = False
-    most_mb: float | None = None
-
-    def needed_mb(self, estimate: MemoryEstimate) -> float:
-        """Return what a trial needs of it."""
-        return estimate.on_card / MIB if self.on_card else self.start_mb + estimate.total / MIB
-
-    def could_hold(self, estimate: MemoryEstimate) -> bool:
-        """Return whether a trial would fit with nothing else on the machine."""
-        return self.needed_mb(estimate) <= max(self.limit_mb, self.most_mb or 0.0)
-
-    def holds(self, estimate: MemoryEstimate) -> bool:
-        """Return whether a trial fits."""
-        return self.needed_mb(estimate) <= self.limit_mb
 
 
 def check(study: Resolved, allowance: Allowance | None = None) -> tuple[Finding, ...]:

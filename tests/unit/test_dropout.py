@@ -6,7 +6,8 @@ from torch import nn
 
 from studies.dropout import StepRandomness, WholeBatchDropout, use_whole_batch_dropout
 
-WINDOWS = 16
+# Two blocks of masks and a half.
+WINDOWS = 40
 
 
 def in_parts(values: torch.Tensor, parts: int, steps: int = 2) -> list[torch.Tensor]:
@@ -18,13 +19,13 @@ def in_parts(values: torch.Tensor, parts: int, steps: int = 2) -> list[torch.Ten
     for _ in range(steps):
         whole = []
         for part, rows in enumerate(values.split(len(values) // parts)):
-            randomness.begin(part, values.device)
+            randomness.begin(part, WINDOWS // parts, values.device)
             whole.append(second(first(rows)))
         seen.append(torch.cat(whole))
     return seen
 
 
-@pytest.mark.parametrize("parts", [1, 2, 8, 16])
+@pytest.mark.parametrize("parts", [1, 2, 4, 5, 8, 40])
 @pytest.mark.parametrize("shape", [(42, 8), (4, 7, 7), (3,), ()])
 @pytest.mark.parametrize("transposed", [False, True])
 def test_the_masks_of_parts_are_those_of_the_whole_batch(parts: int, shape: tuple[int, ...], transposed: bool) -> None:
@@ -85,7 +86,7 @@ def test_windows_that_are_folded_into_the_batch_have_the_same_masks() -> None:
 def test_only_the_mask_of_its_part_is_kept_for_the_backward_pass() -> None:
     randomness = StepRandomness(WINDOWS)
     dropout = WholeBatchDropout(0.5, randomness)
-    randomness.begin(0, torch.device("cpu"))
+    randomness.begin(0, 1, torch.device("cpu"))
     kept: list[int] = []
 
     def note(tensor: torch.Tensor) -> torch.Tensor:

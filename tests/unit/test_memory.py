@@ -32,13 +32,17 @@ def test_the_parts_are_four_bytes_a_weight_and_gradient_and_eight_a_pair_of_mome
 
 
 def test_one_operation_more_is_the_largest_tensor_or_the_update_of_the_largest_parameter() -> None:
-    assert estimate_memory(PLAIN, 100).temporaries == 5000 * 100
+    # And two random bytes for each of its values of four, 16 windows at a time.
+    assert estimate_memory(PLAIN, 100).temporaries == 5000 * (100 + 16 // 2)
     # Three copies of 40,000 bytes, when the 13,070 bytes of activations are gone.
     assert estimate_memory(PLAIN, 1).temporaries == 3 * 40_000 - 13_070
 
 
-def test_a_step_in_parts_draws_the_mask_of_all_its_windows_every_time() -> None:
-    assert estimate_memory(PLAIN, 100, accumulation=4).temporaries == 5000 * (100 + 400 // 4)
+def test_a_step_in_parts_draws_the_masks_of_16_windows_at_the_most() -> None:
+    wide = Footprint(1, 1, ((5000, 2),))
+    assert estimate_memory(wide, 4).temporaries == 5000 * (4 + 4 // 2)
+    assert estimate_memory(wide, 4, accumulation=2).temporaries == 5000 * (4 + 8 // 2)
+    assert estimate_memory(wide, 4, accumulation=100).temporaries == 5000 * (4 + 16 // 2)
 
 
 def test_blocks_that_glibc_maps_leave_no_holes() -> None:

@@ -11,9 +11,9 @@ from budgets import BUDGET_CONFIGS, STYLES, BatchPlan
 from budgets.memory import Footprint
 from studies.declaration import architecture_values, derive, supplement
 from studies.families import FAMILIES
+from studies.memory import Allowance
 from studies.preflight import (
     RULES,
-    Allowance,
     Finding,
     Level,
     Resolved,
