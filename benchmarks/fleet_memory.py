@@ -1,12 +1,12 @@
 """Memory of 1, 2, 4 and 8 workers while they train 750k trials: our fleet against as many plain scripts.
 
-    .venv/bin/python benchmarks/fleet_memory.py [--quick] [--micro-batch 16] [--save]
+    .venv/bin/python benchmarks/fleet_memory.py [--quick] [--micro-batch 32] [--save]
 
 What is added up is the proportional set size of all processes that a command has started, its own included: of a page
 that n processes share each counts one n-th. The highest sum while they train is compared. For us that is the command,
 the fork server, the workers and their trials; for the peers the scripts. Postgres is in neither; nor is it in the
 processes that are looked at, for it runs already. --micro-batch is that of our trials, which changes no result; by
-default it is the batch.
+default it is what `hpo run` plans on a CPU.
 """
 
 import argparse
@@ -24,6 +24,8 @@ import psutil
 from peers.configurations import Configuration, all_configurations
 from peers.ground import Ground
 from side_by_side import Result, Side, ratios, show, spread, take_turns
+
+from studies.memory import MOST_WINDOWS_ON_A_CPU
 
 _STEPS: Final = 25
 _LOOK_SECONDS: Final = 0.3
@@ -58,7 +60,7 @@ class Measurement:
     """The trainings of both kinds, and how many processes there were at each peak."""
 
     ground: Ground
-    micro_batch: int | None = None
+    micro_batch: int
     processes: dict[str, list[int]] = field(default_factory=dict)
     _count: int = 0
 
@@ -124,11 +126,11 @@ def compare(measured: Measurement, sizes: Sequence[int], repeats: int, *, quick:
     return Result("fleet_memory", "Memory of a fleet", columns, rows, _notes(further, measured.micro_batch), quick)
 
 
-def _notes(further: Sequence[float], micro_batch: int | None) -> list[str]:
+def _notes(further: Sequence[float], micro_batch: int) -> list[str]:
     return [
         "Highest sum of proportional set sizes (Pss of /proc/PID/smaps_rollup, MB of 10⁶ bytes) over all processes of "
         f"a command, seen every {_LOOK_SECONDS} s while each worker trains a 750k trial ({_STEPS} steps of 32 windows, "
-        f"ours {micro_batch or 32} at once, then the validation part). Postgres is counted on neither side.",
+        f"ours {micro_batch} at once, then the validation part). Postgres is counted on neither side.",
         f"A further worker with its trial costs {spread(further)} MB, from the fewest to the most; at most "
         f"{_MOST_FOR_ONE_MORE} is the aim, and a third of the plain scripts with 8.",
     ]
@@ -139,7 +141,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     for option in ("--quick", "--save"):
         parser.add_argument(option, action="store_true")
-    parser.add_argument("--micro-batch", type=int)
+    parser.add_argument("--micro-batch", type=int, default=MOST_WINDOWS_ON_A_CPU)
     arguments = parser.parse_args()
     sizes, repeats = ((1, 2), 1) if arguments.quick else ((1, 2, 4, 8), 5)
     with Ground(_STEPS) as ground:

@@ -22,6 +22,7 @@ from peers.frame import long_frame
 
 from hpo import embedded
 from studies.data.panel import Panel, cut_before_test
+from studies.memory import MOST_WINDOWS_ON_A_CPU
 from studies.preparation import open_panel, prepare_prices
 from studies.reading import read_spec
 
@@ -80,10 +81,12 @@ class Ground:
         Args:
             name: of the study.
             configurations: in the order in which they are begun.
-            training: what is not as in the quickstart, such as `micro_batch=16`.
+            training: what is not as in the quickstart; the micro-batch is what `hpo run` plans on a CPU.
         """
         spec = read_spec("quickstart", {}).as_json()
-        trained = {**spec["training"], "max_steps": self.steps, "check_every": self.steps, **training}
+        # Planned only where workers are started with the study, and here the configurations have to wait in it first.
+        planned = {"max_steps": self.steps, "check_every": self.steps, "micro_batch": MOST_WINDOWS_ON_A_CPU}
+        trained = {**spec["training"], **planned, **training}
         cap = len(configurations)
         # As many as are enqueued, and no end before them.
         changed = {"name": name, "trials": cap, "forced_extremes": False, "early_stop": {"patience": cap + 1}}
