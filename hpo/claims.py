@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -38,8 +39,8 @@ from hpo.strategies import STRATEGIES
 from studies.declaration import Declaration, Derived, declare
 from studies.spec import Spec
 
-# How often a worker looks for trials that Optuna has running and nobody has ever heard of, in seconds. Each costs what
-# a whole claim costs besides, and does no harm until it is found: it uses no slot.
+# How often a worker looks for trials that Optuna has running and nobody has ever heard of, in seconds: they do no harm
+# until they are found, for they use no slot.
 _STRAY_SECONDS = 60.0
 
 _SLOT_TAKEN = "another trial has its slot"
@@ -216,10 +217,8 @@ class Claims:
     def _reap_strays(self) -> int:
         """Put back what Optuna has running and waits here, and discard there what has no slot."""
         lost = 0
-        for frozen in self._mirror.running():
-            trial = self._control.trial(self.name, frozen.number)
-            if trial is None or trial.state is TrialState.WAITING:
-                lost += self._endings.rescue(frozen.number, trial)
+        for number in self._mirror.strays():
+            lost += self._endings.rescue(number, self._control.trial(self.name, number))
         if lost:
             self.publish()
         self._strays_reaped_at = time.monotonic()
@@ -235,8 +234,9 @@ class Claims:
             if number in {None, each}:
                 trial = self._control.trial(self.name, each)
                 assert trial is not None
-                self._mirror.tell(trial)
-                self._control.mark_published(self.name, each)
+                if trial.is_infeasible:
+                    self._mirror.set_infeasible(each)
+                self._control.mark_published(self.name, each, partial(self._mirror.tell, trial=trial))
         study = self._control.study(self.name)
         if study is not None and not study.noted:
             # What was learnt before it went on is not what it has learnt at its next end.

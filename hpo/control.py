@@ -230,9 +230,10 @@ class Control:
         """Numbers of ended trials whose end Optuna has not been told yet."""
         return [row["number"] for row in self._read("unpublished", study=study)]
 
-    def mark_published(self, study: str, number: int) -> None:
-        """Remember that Optuna knows how the trial ended."""
+    def mark_published(self, study: str, number: int, tell: Callable[[Connection], None]) -> None:
+        """Tell Optuna how the trial ended, in one transaction with remembering that it knows."""
         with self.engine.begin() as connection:
+            tell(connection)
             connection.execute(statement("published"), {"study": study, "number": number})
 
     def register(self, worker: WorkerRecord) -> None:

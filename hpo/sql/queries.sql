@@ -96,6 +96,38 @@ WITH trial AS (
 )
 SELECT number FROM trial
 
+-- name: end_optuna_trial
+-- What Optuna writes in two statements for an attribute, in a transaction each. One that has ended there stays as it is.
+-- Of one that was pruned the last look is the value, as Optuna has it. Returns whether the trial is there at all.
+WITH trial AS (
+    UPDATE trials SET state = CAST(:state AS trialstate), datetime_complete = clock_timestamp() AT TIME ZONE 'UTC',
+                      datetime_start = COALESCE(datetime_start, clock_timestamp() AT TIME ZONE 'UTC')
+    WHERE study_id = :study AND number = :number AND state IN ('RUNNING', 'WAITING')
+    RETURNING trial_id, state
+), attributes AS (
+    INSERT INTO trial_user_attributes (trial_id, key, value_json)
+    SELECT trial.trial_id, each.* FROM trial, unnest(CAST(:keys AS text[]), CAST(:contents AS text[])) each
+    ON CONFLICT (trial_id, key) DO UPDATE SET value_json = excluded.value_json
+), value AS (
+    INSERT INTO trial_values (trial_id, objective, value, value_type)
+    SELECT trial.trial_id, 0, found.value, CAST(found.kind AS trialvaluetype)
+    FROM trial CROSS JOIN LATERAL (
+        SELECT CAST(:score AS float8) AS value, 'FINITE' AS kind WHERE trial.state = 'COMPLETE'
+        UNION ALL
+        (SELECT look.intermediate_value, look.intermediate_value_type::text FROM trial_intermediate_values look
+         WHERE look.trial_id = trial.trial_id AND trial.state = 'PRUNED' ORDER BY look.step DESC LIMIT 1)
+    ) found
+    WHERE found.kind <> 'NAN'
+)
+SELECT EXISTS (SELECT FROM trials WHERE study_id = :study AND number = :number)
+
+-- name: strays
+-- What Optuna has running, and waits here or was never heard of.
+SELECT theirs.number
+FROM trials theirs LEFT JOIN hpo.trial own ON own.study = :name AND own.number = theirs.number
+WHERE theirs.study_id = :study AND theirs.state = 'RUNNING' AND (own.number IS NULL OR own.state = 'waiting')
+ORDER BY theirs.number
+
 -- name: say_work
 -- The database itself says it of a trial that waits, and of a study that is made, ends or goes on.
 SELECT pg_notify('hpo_work', '')
