@@ -19,7 +19,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from optuna.trial import FrozenTrial
 from sqlalchemy import Connection
 
 from hpo.advisory_lock import advisory_lock
@@ -252,10 +251,9 @@ class Claims:
         ):
             yield
 
-    def _rescue_told(self, records: Sequence[TrialRecord], queue: Sequence[FrozenTrial]) -> int:
+    def _rescue_told(self, records: Sequence[TrialRecord], queue: Sequence[int]) -> int:
         """Put back what waits here and does not in Optuna: a dashboard ended it, or a worker died that took it."""
-        waiting = {frozen.number for frozen in queue}
-        told = [each for each in records if each.state is TrialState.WAITING and each.number not in waiting]
+        told = [each for each in records if each.state is TrialState.WAITING and each.number not in queue]
         return sum(self._endings.rescue(record.number, record) for record in told)
 
     def _start_new(self, worker: str, records: Sequence[TrialRecord], step: Step) -> TrialRecord | None:
@@ -269,18 +267,16 @@ class Claims:
 
         return self._control.begin_new_trial(self.name, new, worker, make, call_others=call)
 
-    def _start_waiting(
-        self, first: FrozenTrial, worker: str, records: Sequence[TrialRecord], cap: int
-    ) -> TrialRecord | None:
+    def _start_waiting(self, first: int, worker: str, records: Sequence[TrialRecord], cap: int) -> TrialRecord | None:
         """Give the worker the trial that has waited longest; None if it has no place here, or does not wait any more.
 
         Args:
-            first: as Optuna's queue has it.
+            first: its number.
             worker: that takes it.
             records: all trials of the study.
             cap: of the study.
         """
-        known = next((record for record in records if record.number == first.number), None)
+        known = next((record for record in records if record.number == first), None)
         if known is None:
             return self._adopt(worker, records, cap)
         if known.state is not TrialState.WAITING:

@@ -11,7 +11,7 @@ from typing import Any
 
 import optuna
 from optuna.distributions import BaseDistribution, distribution_to_json
-from optuna.trial import FrozenTrial, Trial
+from optuna.trial import Trial
 from optuna.trial import TrialState as OptunaState
 from sqlalchemy import Connection
 
@@ -48,21 +48,24 @@ class Mirror:
                 f"`hpo stop {name}` ends it here, or restore a backup"
             ) from None
 
-    def waiting(self) -> list[FrozenTrial]:
-        """Return the trials in the queue, the one that has waited longest first."""
-        # Of the storage itself: a study reads every trial that it has not seen yet, 5 s for 10,000, and keeps it.
-        return self._storage.get_all_trials(self._study_id, deepcopy=False, states=(OptunaState.WAITING,))
+    def waiting(self) -> list[int]:
+        """Return the numbers of the trials in the queue, the one that has waited longest first."""
+        return self._numbers("waiting")
 
     def strays(self) -> list[int]:
         """Return the numbers of what Optuna has running, and no worker holds: it waits here or was never heard of."""
         # One statement, whatever runs: each of 64 workers looked at 64 trials, every minute under the study's lock.
+        return self._numbers("strays", name=self._name)
+
+    def _numbers(self, query: str, **values: object) -> list[int]:
         with self._engine.connect() as connection:
-            values = {"study": self._study_id, "name": self._name}
-            return list(connection.execute(statement("strays"), values).scalars())
+            return list(connection.execute(statement(query), {"study": self._study_id, **values}).scalars())
 
     def waiting_number(self, trial: TrialRecord) -> int | None:
         """Return the number of the waiting trial of this slot and turn, if it is there already."""
-        for frozen in self.waiting():
+        # Of the storage itself: a study reads every trial that it has not seen yet, 5 s for 10,000, and keeps it.
+        waiting = self._storage.get_all_trials(self._study_id, deepcopy=False, states=(OptunaState.WAITING,))
+        for frozen in waiting:
             if (frozen.user_attrs.get("slot"), frozen.user_attrs.get("turn")) == (trial.slot, trial.turn):
                 return frozen.number
         return None

@@ -15,8 +15,8 @@ from studies.families import WindowShape
 from studies.spec import Spec
 
 MOST_WINDOWS_ON_A_CPU: Final = 16
-"""More windows at once are hardly faster there: a step of 32 takes 0.95 to 1.0 of two parts of 16, a look the same
-(`benchmarks/micro_batch.py`), and the activations of each window are 1.5 to 5 MB at 750k to 2M."""
+"""More windows at once are hardly faster there: two parts of 16 take 0.9 to 1.05 of a step of 32
+(`benchmarks/micro_batch.py`), a look takes the same, and each window less saves 1.8 to 2.9 MB at 750k."""
 
 _BYTES_A_VALUE: Final = 4
 _NEEDED: Final = frozenset({"start_memory_mb", "peak_memory_mb", "micro_batch", "effective_batch"})

@@ -121,6 +121,9 @@ WITH trial AS (
 )
 SELECT EXISTS (SELECT FROM trials WHERE study_id = :study AND number = :number)
 
+-- name: waiting
+SELECT number FROM trials WHERE study_id = :study AND state = 'WAITING' ORDER BY number
+
 -- name: strays
 -- What Optuna has running, and waits here or was never heard of.
 SELECT theirs.number

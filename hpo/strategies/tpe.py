@@ -6,6 +6,7 @@ has changed: to build it anew takes half a millisecond a trial.
 """
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 import optuna
@@ -68,6 +69,17 @@ class _JointSampler(optuna.samplers.TPESampler):
     def infer_relative_search_space(self, _study: optuna.Study, _trial: FrozenTrial) -> dict[str, BaseDistribution]:
         """Return the parameters that are drawn together, in the order of Optuna's own answer."""
         return self._joint
+
+
+class _Shown(FrozenTrial):
+    """A trial that is not changed by whoever is given it.
+
+    A study in memory copies each trial that is added, with its five distributions: two thirds of the time it takes. Of
+    64 workers each is told of 63 trials before it proposes again.
+    """
+
+    def __deepcopy__(self, memo: object) -> "_Shown":
+        return self
 
 
 class _KeptStudy:
@@ -150,11 +162,18 @@ def _last_look(record: TrialRecord) -> dict[int, float]:
 
 def frozen(record: TrialRecord, space: Mapping[str, BaseDistribution]) -> FrozenTrial:
     """Return a record as the sampler is shown it."""
-    trial = optuna.trial.create_trial(
-        state=state_of(record),
+    state, now = state_of(record), datetime.now()
+    trial = _Shown(
+        number=record.number,
+        trial_id=record.number,
+        state=state,
         value=record.score,
+        datetime_start=now,
+        datetime_complete=now if state.is_finished() else None,
         params=dict(record.params),
         distributions=dict(space),
+        user_attrs={},
+        system_attrs={},
         intermediate_values=_last_look(record),
     )
     if record.is_infeasible:
