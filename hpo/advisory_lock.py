@@ -44,20 +44,21 @@ def advisory_lock(
     """
     if connection.in_transaction():
         raise ValueError("an advisory lock is taken outside a transaction: take it before begin()")
-    call = f"{'_shared' if shared else ''}({_lock_key(name)})"
-    _lock(connection, call, give_up)
+    key = _lock_key(name)
+    call = f"{'_shared' if shared else ''}({key})"
+    _lock(connection, key, call, give_up)
     try:
         yield
     finally:
         _unlock(connection, call)
 
 
-def _lock(connection: Connection, call: str, give_up: Callable[[], bool] | None) -> None:
+def _lock(connection: Connection, key: int, call: str, give_up: Callable[[], bool] | None) -> None:
     # A worker that waits longer than a second waits with many others, and would lose its place in their queue every
     # time. Only what can be broken off waits that long: the driver doesn't hear Ctrl-C meanwhile.
     seconds = chain([_LOCK_SECONDS], repeat(_LONG_LOCK_SECONDS if give_up else _LOCK_SECONDS))
     try:
-        while not _lock_within(next(seconds), connection, call, give_up):
+        while not (_lock_within(next(seconds), connection, call, give_up) or _is_held(connection, key)):
             if give_up and give_up():
                 raise LockGivenUpError
     except BaseException:
@@ -78,6 +79,21 @@ def _lock_within(seconds: int, connection: Connection, call: str, give_up: Calla
             raise
         return False
     return True
+
+
+def _is_held(connection: Connection, key: int) -> bool:
+    """Return whether this session was given a lock although its wait for it ended with a timeout.
+
+    Postgres may grant a lock in the moment in which the time is over: it reports the timeout, and the session keeps
+    what it was granted. Taken once more and given back once, nobody else would ever get it. With 64 workers, which wait
+    about a second each, three of eight runs of 100 trials came to a stand that way.
+    """
+    held = text(
+        "SELECT EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid() AND granted "
+        "AND objsubid = 1 AND (classid::bigint << 32) | objid::bigint = :key)"
+    )
+    with connection.begin():
+        return bool(connection.execute(held, {"key": key}).scalar_one())
 
 
 @contextmanager

@@ -347,3 +347,34 @@ def test_who_waits_long_for_a_lock_still_hears_that_it_has_to_go(tcp_postgres: T
     with engine.connect() as connection, advisory_lock(connection, "the name"):
         pass
     engine.dispose()
+
+
+def test_a_lock_that_is_granted_as_the_time_for_it_runs_out_is_given_back(
+    tcp_postgres: TcpPostgres, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # So short that many waits end as the holder lets go: Postgres then may report a timeout and grant the lock all the
+    # same. Without a look at what the session holds, the lock is lost within a second or two.
+    monkeypatch.setattr("hpo.advisory_lock._LOCK_SECONDS", 0.02)
+    monkeypatch.setattr("hpo.advisory_lock._LONG_LOCK_SECONDS", 0.02)
+    engine = open_engine(parse_storage_url(tcp_postgres.url_of(tcp_postgres.new_database())))
+    ends, given_up = time.monotonic() + 6, []
+
+    def take_turns() -> None:
+        with engine.connect() as connection:
+            while time.monotonic() < ends:
+                try:
+                    with advisory_lock(connection, "the name", give_up=lambda: time.monotonic() > ends + 5):
+                        time.sleep(0.02)
+                except LockGivenUpError:
+                    given_up.append("nobody gave it back")
+                    return
+
+    threads = [threading.Thread(target=take_turns) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(timeout=30)
+    with engine.connect() as connection:
+        left = connection.execute(text("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'")).scalar_one()
+    engine.dispose()
+    assert (given_up, left) == ([], 0)
