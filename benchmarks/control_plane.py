@@ -1,6 +1,6 @@
 """Finished trials a second of an objective that does nothing, by how many workers share one study on one Postgres.
 
-    python benchmarks/control_plane.py [--quick] [--save]
+    python benchmarks/control_plane.py [--quick] [--workers 8 64] [--save]
 
 Three sides: workers as they are, with a process for every trial; their claims alone, that is the same claims in as
 many processes that call the objective themselves; and as many processes that call `study.optimize` with TPE and
@@ -138,9 +138,10 @@ def _wait_until_gone(forks: Sequence[Fork]) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="8 and 64 workers alone, two turns")
+    parser.add_argument("--workers", type=int, nargs="+", default=(1, 2, 4, 8, 16, 32, 64), help="8 and 64 among them")
     parser.add_argument("--save", action="store_true", help="keep the result for BENCHMARKS.md")
     given = parser.parse_args()
-    counts, turns = ((8, 64), 2) if given.quick else ((1, 2, 4, 8, 16, 32, 64), 5)
+    counts, turns = ((8, 64), 2) if given.quick else (given.workers, 5)
     with stores() as made, ForkServer(_PRELOAD) as server:
         server.wait_until_ready()
         plane = Plane(made, server)
