@@ -179,7 +179,7 @@ def estimate_memory(
         raise BudgetError(f"a step has parts of 1 window or more, not {given}: correct it")
     weights = 4 * footprint.parameters
     activations = footprint.activations(micro_batch)
-    # Two random bytes a value of four.
+    # Two random bytes a value of 32 bits.
     drawn = footprint.largest(min(MASK_WINDOWS, micro_batch * accumulation)) // 2
     updating = ADAMW_COPIES * 4 * footprint.largest_parameter
     return MemoryEstimate(

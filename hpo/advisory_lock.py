@@ -4,6 +4,7 @@ import hashlib
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
+from functools import partial
 from itertools import chain, repeat
 from typing import Any
 
@@ -45,20 +46,20 @@ def advisory_lock(
     if connection.in_transaction():
         raise ValueError("an advisory lock is taken outside a transaction: take it before begin()")
     key = _lock_key(name)
-    call = f"{'_shared' if shared else ''}({key})"
-    _lock(connection, key, call, give_up)
+    call, mode = (f"_shared({key})", "ShareLock") if shared else (f"({key})", "ExclusiveLock")
+    _lock(connection, call, partial(_is_held, connection, key, mode), give_up)
     try:
         yield
     finally:
         _unlock(connection, call)
 
 
-def _lock(connection: Connection, key: int, call: str, give_up: Callable[[], bool] | None) -> None:
+def _lock(connection: Connection, call: str, is_held: Callable[[], bool], give_up: Callable[[], bool] | None) -> None:
     # A worker that waits longer than a second waits with many others, and would lose its place in their queue every
     # time. Only what can be broken off waits that long: the driver doesn't hear Ctrl-C meanwhile.
     seconds = chain([_LOCK_SECONDS], repeat(_LONG_LOCK_SECONDS if give_up else _LOCK_SECONDS))
     try:
-        while not (_lock_within(next(seconds), connection, call, give_up) or _is_held(connection, key)):
+        while not (_lock_within(next(seconds), connection, call, give_up) or is_held()):
             if give_up and give_up():
                 raise LockGivenUpError
     except BaseException:
@@ -81,7 +82,7 @@ def _lock_within(seconds: int, connection: Connection, call: str, give_up: Calla
     return True
 
 
-def _is_held(connection: Connection, key: int) -> bool:
+def _is_held(connection: Connection, key: int, mode: str) -> bool:
     """Return whether this session was given a lock although its wait for it ended with a timeout.
 
     Postgres may grant a lock in the moment in which the time is over: it reports the timeout, and the session keeps
@@ -90,10 +91,10 @@ def _is_held(connection: Connection, key: int) -> bool:
     """
     held = text(
         "SELECT EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid() AND granted "
-        "AND objsubid = 1 AND (classid::bigint << 32) | objid::bigint = :key)"
+        "AND mode = :mode AND objsubid = 1 AND (classid::bigint << 32) | objid::bigint = :key)"
     )
     with connection.begin():
-        return bool(connection.execute(held, {"key": key}).scalar_one())
+        return bool(connection.execute(held, {"key": key, "mode": mode}).scalar_one())
 
 
 @contextmanager

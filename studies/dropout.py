@@ -70,7 +70,12 @@ class StepRandomness:
 
         Args:
             rows: of the part: a window's lie together, and are as many for each.
+
+        Raises:
+            ValueError: they are not: no mask of these windows fits.
         """
+        if rows % self.windows:
+            raise ValueError(f"dropout is of whole windows: {rows} rows are not a multiple of {self.windows} windows")
         each, (first, last) = rows // self.windows, (self.part * self.windows, (self.part + 1) * self.windows)
         for block in range(first // MASK_WINDOWS, -(-last // MASK_WINDOWS)):
             begin, end = block * MASK_WINDOWS, min((block + 1) * MASK_WINDOWS, self.parts * self.windows)

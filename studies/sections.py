@@ -99,7 +99,7 @@ class TrainingSpec(Section):
     micro_batch: int | None = Field(
         None,
         ge=1,
-        description="windows a forward pass, a divisor of the effective batch; default: as many as fit, on a CPU 16",
+        description="windows a forward pass, a divisor of the effective batch; default: as many as fit, 16 on a CPU",
     )
     loss: Loss = Field(
         "bernoulli", description="bernoulli; weighted: positives count by their rarity; focal: hard windows count more"

@@ -1,4 +1,4 @@
--- Every statement of the control schema, by name, and one on Optuna's tables. The states are drawn in hpo/records.py.
+-- Every statement of the control schema, by name, and some on Optuna's tables. The states are drawn in hpo/records.py.
 
 -- name: insert_study
 INSERT INTO hpo.study (name, phase, spec, fingerprint, prepared, cap, state, convergence_off, parent, history)
