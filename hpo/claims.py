@@ -253,7 +253,8 @@ class Claims:
 
     def _rescue_told(self, records: Sequence[TrialRecord], queue: Sequence[int]) -> int:
         """Put back what waits here and does not in Optuna: a dashboard ended it, or a worker died that took it."""
-        told = [each for each in records if each.state is TrialState.WAITING and each.number not in queue]
+        in_queue = set(queue)
+        told = [each for each in records if each.state is TrialState.WAITING and each.number not in in_queue]
         return sum(self._endings.rescue(record.number, record) for record in told)
 
     def _start_new(self, worker: str, records: Sequence[TrialRecord], step: Step) -> TrialRecord | None:
