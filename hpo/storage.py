@@ -119,8 +119,17 @@ def open_engine(url: URL) -> Engine:
     A connection that broke while it was idle is replaced unnoticed; connecting gives up after ten seconds.
     """
     engine = create_engine(url, connect_args=connect_arguments(url), **_POOL)
+    logging.getLogger("sqlalchemy.pool.impl.QueuePool").addFilter(_is_no_interruption)
     _watch_for_vanished_clients(engine)
     return engine
+
+
+def _is_no_interruption(record: logging.LogRecord) -> bool:
+    """Keep a traceback out of the log where a command is told to stop while a connection goes back to its pool.
+
+    SQLAlchemy logs what it passes on, and the command says itself, in one line, that it was interrupted.
+    """
+    return not (record.exc_info and isinstance(record.exc_info[1], KeyboardInterrupt))
 
 
 def _watch_for_vanished_clients(engine: Engine) -> None:

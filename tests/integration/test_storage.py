@@ -4,11 +4,12 @@ import logging
 import subprocess
 import threading
 import time
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 from servers import TcpPostgres, eventually, processes_of, start_python
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, event, text
 from sqlalchemy.exc import DataError, OperationalError
 
 from hpo import embedded
@@ -378,3 +379,23 @@ def test_a_lock_that_is_granted_as_the_time_for_it_runs_out_is_given_back(
         left = connection.execute(text("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'")).scalar_one()
     engine.dispose()
     assert (given_up, left) == ([], 0)
+
+
+@pytest.mark.parametrize(("raised", "logged"), [(KeyboardInterrupt, 0), (ValueError, 1)])
+def test_an_interruption_as_a_connection_goes_back_to_its_pool_is_passed_on_without_a_traceback(
+    tcp_postgres: TcpPostgres, caplog: pytest.LogCaptureFixture, raised: type[BaseException], logged: int
+) -> None:
+    engine = open_engine(parse_storage_url(tcp_postgres.url))
+    raised_in_its_reset = []
+
+    @event.listens_for(engine, "reset")
+    def interrupt(*_: object) -> None:
+        raised_in_its_reset.append(raised)
+        raise raised
+
+    connection = engine.connect()
+    connection.execute(text("SELECT 1"))
+    with pytest.raises(KeyboardInterrupt) if raised is KeyboardInterrupt else nullcontext():
+        connection.close()
+    assert (raised_in_its_reset, len(caplog.records)) == ([raised], logged)
+    engine.dispose()
