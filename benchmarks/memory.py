@@ -165,7 +165,7 @@ def quiet() -> None:
 def compare(rows: list[Row]) -> Iterator[bool]:
     """Print a line for every row; yield whether it is within the tolerance."""
     print(f"{'trial':44}{'start':>6}{'estimate':>9}{'measured':>9}{'own':>6}{'whole':>6}")
-    with ForkServer(("studies.training", "hpo.preload")) as server, tempfile.TemporaryDirectory() as home:
+    with ForkServer(("studies.preload", "hpo.preload")) as server, tempfile.TemporaryDirectory() as home:
         server.wait_until_ready()
         for row in rows:
             start, expected, measured, _ = run(server, row, Path(home))

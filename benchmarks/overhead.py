@@ -26,7 +26,7 @@ from hpo.stopping import StopSignals
 from hpo.worker import run_worker
 from hpo.worker_options import WorkerOptions
 
-_PRELOAD = ("studies.training", "hpo.preload", "set_up")
+_PRELOAD = ("studies.preload", "hpo.preload", "set_up")
 _TRIALS = 6
 _NOTES = (
     "The worker starts a process for every trial and the script none: a crash or an out-of-memory kill ends one trial "

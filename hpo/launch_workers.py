@@ -146,4 +146,4 @@ def _named_or_open(service: Service, names: Sequence[str]) -> list[StudyRecord]:
 def _preload_for(service: Service, names: Sequence[str]) -> tuple[str, ...]:
     modules = [m for study in _named_or_open(service, names) for m in declare(Spec.model_validate(study.spec)).preload]
     # A study that comes later may train on prices: be ready for it unless only some are asked for.
-    return tuple(dict.fromkeys(modules if names else [*modules, "studies.training"]))
+    return tuple(dict.fromkeys(modules if names else [*modules, "studies.preload"]))

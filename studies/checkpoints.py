@@ -12,11 +12,11 @@ import logging
 import os
 import time
 from collections.abc import Mapping
+from importlib.metadata import version
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 from typing import Any
 
-import neuralforecast
 import pytorch_lightning as lightning
 import torch
 from pytorch_lightning.plugins import CheckpointIO
@@ -28,6 +28,8 @@ from studies.dropout import random_state, restore_random_state
 from studies.objective import PrunedError, TrialContext
 
 _LOG = logging.getLogger(__name__)
+# Not of the package: the fork server has not run that, see studies.preload. Read once, for it takes a search of files.
+_NEURALFORECAST = version("neuralforecast")
 
 
 class CheckpointFile(CheckpointIO):
@@ -198,7 +200,7 @@ def configuration_of(params: Mapping[str, Any], context: TrialContext) -> dict[s
         "libraries": {
             "torch": str(torch.__version__).split("+", maxsplit=1)[0],
             "pytorch-lightning": str(lightning.__version__),  # type: ignore[attr-defined]
-            "neuralforecast": str(neuralforecast.__version__),
+            "neuralforecast": _NEURALFORECAST,
         },
         "spec": context.spec.as_json(),
         "trial": context.number,

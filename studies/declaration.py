@@ -107,7 +107,7 @@ def declare(spec: Spec) -> Declaration:
         objective="studies.training:score" if spec.uses_prices else spec.objective,
         preparation=f"studies.preparation:prepare_{kind}",
         readiness=f"studies.preparation:check_{kind}",
-        preload=("studies.training",) if spec.uses_prices else ("studies.objective",),
+        preload=("studies.preload",) if spec.uses_prices else ("studies.objective",),
         lighter=partial(lighter, spec.training),
         kept_of_best=WEIGHTS_NAME if spec.uses_prices else "",
         compared_within=None if corners else "budget",

@@ -19,7 +19,7 @@ _FACTOR: Final = 3
 
 
 def _build(architecture: Architecture, shape: WindowShape, dropout: float, seed: int) -> "nn.Module":
-    from neuralforecast.models import Autoformer
+    from neuralforecast.models.autoformer import Autoformer
 
     from studies.families.attention import correlate_by_window
     from studies.families.equal_layers import with_matrix_convolutions

@@ -26,7 +26,7 @@ _UNUSED: Final = (
 
 
 def _build(architecture: Architecture, shape: WindowShape, dropout: float, seed: int) -> "nn.Module":
-    from neuralforecast.models import FEDformer
+    from neuralforecast.models.fedformer import FEDformer
 
     from studies.families.attention import transform_in_full_precision
     from studies.families.equal_layers import with_matrix_convolutions

@@ -19,7 +19,7 @@ _FACTOR: Final = 3
 
 
 def _build(architecture: Architecture, shape: WindowShape, dropout: float, seed: int) -> "nn.Module":
-    from neuralforecast.models import Informer
+    from neuralforecast.models.informer import Informer
 
     from studies.families.attention import sample_by_seed
     from studies.families.equal_layers import with_matrix_convolutions

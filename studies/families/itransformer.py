@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def _build(architecture: Architecture, shape: WindowShape, dropout: float, seed: int) -> "nn.Module":
-    from neuralforecast.models import iTransformer
+    from neuralforecast.models.itransformer import iTransformer
 
     from studies.families.attention import drop_by_module
     from studies.families.equal_layers import FirstTokensLayer, with_matrix_convolutions

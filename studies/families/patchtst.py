@@ -18,7 +18,7 @@ _STRIDE: Final = 8
 
 
 def _build(architecture: Architecture, shape: WindowShape, dropout: float, seed: int) -> "nn.Module":
-    from neuralforecast.models import PatchTST
+    from neuralforecast.models.patchtst import PatchTST
 
     from studies.families.folding import FoldedSeries
     from studies.families.mending import without_batch_norm

@@ -23,7 +23,7 @@ _LABELS: Final = 1
 
 
 def _build(architecture: Architecture, shape: WindowShape, dropout: float, seed: int) -> "nn.Module":
-    from neuralforecast.models import TFT
+    from neuralforecast.models.tft import TFT
 
     from studies.families.folding import FoldedSeries
     from studies.families.mending import freeze

@@ -19,7 +19,7 @@ _PATCH: Final = 16
 
 
 def _build(architecture: Architecture, shape: WindowShape, dropout: float, seed: int) -> "nn.Module":
-    from neuralforecast.models import TimeXer
+    from neuralforecast.models.timexer import TimeXer
 
     from studies.families.attention import drop_by_module
     from studies.families.equal_layers import with_matrix_convolutions

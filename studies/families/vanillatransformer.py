@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def _build(architecture: Architecture, shape: WindowShape, dropout: float, seed: int) -> "nn.Module":
-    from neuralforecast.models import VanillaTransformer
+    from neuralforecast.models.vanillatransformer import VanillaTransformer
 
     from studies.families.attention import drop_by_module
     from studies.families.equal_layers import with_matrix_convolutions
