@@ -13,12 +13,12 @@ from hpo import control_schema
 from hpo.artifacts import checkpoint_directory
 from hpo.errors import StorageError, StudyGoneError
 from hpo.monitor import Status
+from hpo.optuna_versions import optuna_version
 from hpo.presence import is_dead, this_host
 from hpo.records import StudyState, TrialRecord
 from hpo.service import Service, is_untouched, open_existing, open_service
 from hpo.settings import Settings
 from hpo.storage import database_away, open_storage
-from hpo.upgrade import optuna_version
 from studies.checkpoint_contents import CHECKPOINT_NAME
 from studies.spec import LARGEST_CAP, Spec
 

@@ -21,12 +21,13 @@ from hpo import control_schema, embedded, postgres
 from hpo.advisory_lock import advisory_lock
 from hpo.backup_contents import RESTORE_LOCK, left_out, moves_to, only_ours, write_script
 from hpo.errors import ProgramFailedError, StorageError
+from hpo.optuna_versions import check_optuna_known, optuna_version
 from hpo.postgres_clients import program_for, run_program, server_version
 from hpo.presence import is_dead
 from hpo.records import WorkerRecord
 from hpo.settings import Settings
 from hpo.storage import OPTUNA_SCHEMA_LOCK, Storage, masked, open_storage
-from hpo.upgrade import check_optuna_known, optuna_version, upgrade
+from hpo.upgrade import upgrade
 
 # Who owns what, and who may what, is the new server's affair. The rest isn't this service's at all.
 _LEFT_OUT = ("owner", "privileges", "tablespaces", "publications", "subscriptions", "comments", "security-labels")

@@ -19,8 +19,8 @@ from sqlalchemy.exc import DBAPIError
 
 from hpo.errors import StorageError
 from hpo.masking import shown
+from hpo.optuna_versions import check_optuna_known, optuna_versions
 from hpo.storage import check_reachable, connect_arguments, masked, optuna_address, parse_storage_url, redact
-from hpo.upgrade import check_optuna_known, optuna_versions
 
 if TYPE_CHECKING:
     from optuna.storages import BaseStorage

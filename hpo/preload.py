@@ -8,6 +8,7 @@ import importlib
 import sqlalchemy.orm
 from sqlalchemy.engine import make_url
 
+from hpo.optuna_versions import optuna_versions
 from hpo.storage import open_engine
 
 _BY_AND_BY = (
@@ -19,6 +20,8 @@ for module in _BY_AND_BY:
     importlib.import_module(module)
 
 sqlalchemy.orm.configure_mappers()
+# Asks Optuna by a storage in memory: its queries and its version are known then.
+optuna_versions()
 # Nothing is connected to: the driver and its types are made ready.
 _engine = open_engine(make_url("postgresql+psycopg2://nobody@localhost/nothing"))
 str(sqlalchemy.text("SELECT :value").compile(_engine))

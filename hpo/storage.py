@@ -22,6 +22,7 @@ from hpo.advisory_lock import advisory_lock
 from hpo.embedded import EmbeddedServer
 from hpo.errors import StorageError
 from hpo.masking import hide_parameters, shown
+from hpo.optuna_versions import are_newest
 from hpo.settings import Settings
 
 if TYPE_CHECKING:
@@ -219,7 +220,11 @@ def open_optuna_storage(url: URL) -> "RDBStorage":
                 advisory_lock(connection, OPTUNA_SCHEMA_LOCK, shared=True),
                 suppress(DBAPIError, optuna.exceptions.StorageInternalError),
             ):
-                storage = optuna.storages.RDBStorage(address, engine_kwargs=options, skip_table_creation=True)
+                known = are_newest(connection)
+                connection.rollback()
+                storage = optuna.storages.RDBStorage(
+                    address, engine_kwargs=options, skip_compatibility_check=known, skip_table_creation=True
+                )
             if storage is None:
                 with advisory_lock(connection, OPTUNA_SCHEMA_LOCK):
                     storage = optuna.storages.RDBStorage(address, engine_kwargs=options)

@@ -6,10 +6,10 @@ from budgets.errors import InputError
 from hpo import control_schema
 from hpo.control import Control
 from hpo.errors import StudyGoneError
+from hpo.optuna_versions import optuna_version
 from hpo.report.evidence import Evidence, evidence_of
 from hpo.service import unknown_study
 from hpo.storage import Storage
-from hpo.upgrade import optuna_version
 
 
 def read_evidence(storage: Storage, name: str, size: str | None = None) -> Evidence:
