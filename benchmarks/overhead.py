@@ -2,7 +2,7 @@
 
     python benchmarks/overhead.py [--quick] [--save]
 
-One worker, with the fork server that the built-in training has (torch and NeuralForecast loaded), against a script
+One worker as `hpo run` has it, with a broker, and the fork server of the built-in training, against a script
 that calls `study.optimize` with Optuna's TPE on an equal store, both on the embedded Postgres. The objective of both
 notes the time in its first and in its last line and waits a second in between: in a process of its own here, in the
 script's own there. All that lies between two trials is in the figure: write down the end, decide whether the search
@@ -21,9 +21,9 @@ from side_by_side import Result, Side, ratios, show, spread, take_turns
 from stores import Stores, stores, study_of
 
 from hpo.control import Control
+from hpo.fleet import Fleet
 from hpo.fork_server import ForkServer
-from hpo.stopping import StopSignals
-from hpo.worker import run_worker
+from hpo.launch_workers import LOOK_SECONDS
 from hpo.worker_options import WorkerOptions
 
 _PRELOAD = ("studies.preload", "hpo.preload", "set_up")
@@ -54,8 +54,10 @@ class Service:
 
     def _gaps(self) -> tuple[list[float], float]:
         url = self._made.copy(self._full, self._objective)
-        options = WorkerOptions(url, self._server.address, ("s",), max_trials=_TRIALS)
-        run_worker(options, self._made.settings, StopSignals())
+        options = WorkerOptions(url, self._server.address, ("s",), prepared=True, max_trials=_TRIALS)
+        fleet = Fleet(self._server, options, self._made.settings, 1)
+        while fleet.busy:
+            fleet.watch(LOOK_SECONDS)
         with self._made.opened(url) as storage:
             latest = Control(storage.engine).trials("s")[-_TRIALS:]
         moments = [(each.attributes["first_line"], each.attributes["last_line"]) for each in latest]

@@ -13,10 +13,10 @@ from budgets.memory import MIB
 HEAD_ROOM: Final = 0.8
 """Share of what is free that is planned with, of RAM and cards: 75 to 80 %, the rest is for peaks and the display."""
 
-SERVER_BYTES: Final = 850 * MIB
-"""Of the fork server with torch and NeuralForecast loaded: once a machine."""
+SERVER_BYTES: Final = 500 * MIB
+"""Of the fork server with torch and NeuralForecast loaded, and of the broker: once a machine."""
 
-WORKER_BYTES: Final = 30 * MIB
+WORKER_BYTES: Final = 20 * MIB
 """A worker's own memory, beside its trial's."""
 
 

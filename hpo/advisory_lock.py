@@ -73,8 +73,7 @@ def _lock_within(seconds: int, connection: Connection, call: str, give_up: Calla
     breaking_off = _broken_off_by(give_up, connection) if give_up and seconds > _LOCK_SECONDS else nullcontext()
     try:
         with connection.begin(), breaking_off:
-            connection.execute(text(f"SET LOCAL lock_timeout = '{seconds}s'"))
-            connection.execute(text(f"SELECT pg_advisory_lock{call}"))
+            connection.execute(text(f"SET LOCAL lock_timeout = '{seconds}s'; SELECT pg_advisory_lock{call}"))
     except OperationalError as error:
         if getattr(error.orig, "pgcode", None) not in {_LOCK_NOT_AVAILABLE, _CANCELLED}:
             raise

@@ -11,6 +11,7 @@ configuration runs once, however many workers ask. A process may die between any
 """
 
 import math
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -21,7 +22,7 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from hpo.advisory_lock import advisory_lock
+from hpo.advisory_lock import LockGivenUpError, advisory_lock
 from hpo.artifacts import forget_file, trials_with
 from hpo.attempts import Attempts
 from hpo.control import Control
@@ -42,6 +43,9 @@ from studies.spec import Spec
 # until they are found, for they use no slot.
 _STRAY_SECONDS = 60.0
 
+# How soon a thread that waits for another one's turn notices that it should not.
+_TURN_SECONDS = 0.5
+
 _SLOT_TAKEN = "another trial has its slot"
 
 
@@ -57,7 +61,7 @@ class Claim:
 
 
 class Claims:
-    """Takes trials of one study for a worker, and takes back how they ended."""
+    """Takes trials of one study for workers, one at a time, and takes back how they ended, any number at a time."""
 
     def __init__(
         self,
@@ -69,6 +73,7 @@ class Claims:
     ) -> None:
         self._storage = storage
         self._give_up = give_up
+        self._turn = threading.Lock()
         self._control = Control(storage.engine)
         self.name = study.name
         self.spec = Spec.model_validate(study.spec)
@@ -87,11 +92,6 @@ class Claims:
         self._endings = Endings(self._control, self._mirror, study.name, self._attempts, home)
         self._strays_reaped_at = -math.inf
         self._is_warm = False
-
-    @property
-    def control(self) -> Control:
-        """What is known of the study's trials."""
-        return self._control
 
     def take(self, worker: str) -> Claim | None:
         """Give a trial to the worker, which holds none, or return None when the study has none to give now.
@@ -229,13 +229,15 @@ class Claims:
         Args:
             number: of the only trial to tell of; default: all. Who tells all tells also what others are about to.
         """
-        for each in self._control.unpublished(self.name):
-            if number in {None, each}:
-                trial = self._control.trial(self.name, each)
-                assert trial is not None
-                if trial.is_infeasible:
-                    self._mirror.set_infeasible(each)
-                self._control.mark_published(self.name, each, partial(self._mirror.tell, trial=trial))
+        trials, noted = self._control.unpublished(self.name, number), False
+        for trial in trials:
+            if trial.is_infeasible:
+                self._mirror.set_infeasible(trial.number)
+            noted = self._control.mark_published(self.name, trial.number, partial(self._mirror.tell, trial=trial))
+        if not noted:
+            self._note()
+
+    def _note(self) -> None:
         study = self._control.study(self.name)
         if study is not None and not study.noted:
             # What was learnt before it went on is not what it has learnt at its next end.
@@ -245,11 +247,19 @@ class Claims:
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
-        with (
-            self._storage.engine.connect() as connection,
-            advisory_lock(connection, f"hpo study {self.name}", give_up=self._give_up),
-        ):
-            yield
+        # Threads of one process queue here, with no connection in their hands: whoever holds the lock needs a second
+        # one, and would wait for it behind all that wait for the lock.
+        while not self._turn.acquire(timeout=_TURN_SECONDS):
+            if self._give_up is not None and self._give_up():
+                raise LockGivenUpError
+        try:
+            with (
+                self._storage.engine.connect() as connection,
+                advisory_lock(connection, f"hpo study {self.name}", give_up=self._give_up),
+            ):
+                yield
+        finally:
+            self._turn.release()
 
     def _rescue_told(self, records: Sequence[TrialRecord], queue: Sequence[int]) -> int:
         """Put back what waits here and does not in Optuna: a dashboard ended it, or a worker died that took it."""

@@ -27,6 +27,7 @@ from hpo.records import (
     WorkerRecord,
 )
 from hpo.sql import statement
+from hpo.storage import reading_of
 
 
 class Control:
@@ -34,6 +35,7 @@ class Control:
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
+        self._reading = reading_of(engine)
 
     def add_study(self, study: StudyRecord, trials: list[TrialRecord]) -> None:
         """Insert a study and its first trials, all or nothing."""
@@ -72,7 +74,11 @@ class Control:
         """Return what these studies, or all, have for a worker; the one that has waited longest first."""
         return [
             OpenWork(
-                row["name"], row["gives"], row["unsaid"], tuple(WorkerRecord(**holder) for holder in row["holders"])
+                row["name"],
+                row["spec"],
+                row["gives"],
+                row["unsaid"],
+                tuple(WorkerRecord(**holder) for holder in row["holders"]),
             )
             for row in self._read("open_work", only=list(studies) or None)
         ]
@@ -186,11 +192,20 @@ class Control:
         """Return the trials of a study, in the order of their numbers."""
         return [_trial(row) for row in self._read("trials", study=study)]
 
-    def changed_trials(self, study: str, after: int, among: Collection[int]) -> tuple[int, list[TrialRecord]]:
-        """Return how many trials there are, and those above a number or among these, in the order of numbers."""
-        with self.engine.connect() as connection:
+    def changed_trials(
+        self, study: str, after: int, running: Collection[int], waiting: Collection[int]
+    ) -> tuple[int, list[TrialRecord]]:
+        """Return how many trials there are, and those that have changed, in the order of their numbers.
+
+        Args:
+            study: its name.
+            after: trials above this number are new.
+            running: numbers of those that ran when they were read.
+            waiting: numbers of those that waited.
+        """
+        with self._reading.connect() as connection:
             total = connection.execute(statement("trial_count"), {"study": study}).scalar_one()
-            values = {"study": study, "after": after, "among": list(among)}
+            values = {"study": study, "after": after, "running": list(running), "waiting": list(waiting)}
             rows = connection.execute(statement("changed_trials"), values).mappings().all()
         return total, [_trial(dict(row)) for row in rows]
 
@@ -226,15 +241,20 @@ class Control:
         """Count the trials of a study in the database."""
         return Counts(**self._read("counts", study=study)[0])
 
-    def unpublished(self, study: str) -> list[int]:
-        """Numbers of ended trials whose end Optuna has not been told yet."""
-        return [row["number"] for row in self._read("unpublished", study=study)]
+    def unpublished(self, study: str, number: int | None = None) -> list[TrialRecord]:
+        """Return the ended trials whose end Optuna has not been told yet; of this number alone, if one is given."""
+        return [_trial(row) for row in self._read("unpublished", study=study, number=number)]
 
-    def mark_published(self, study: str, number: int, tell: Callable[[Connection], None]) -> None:
-        """Tell Optuna how the trial ended, in one transaction with remembering that it knows."""
+    def mark_published(self, study: str, number: int, tell: Callable[[Connection], None]) -> bool:
+        """Tell Optuna how the trial ended, in one transaction with remembering that it knows.
+
+        Returns:
+            Whether the dashboard's note says how the study stands.
+        """
         with self.engine.begin() as connection:
             tell(connection)
-            connection.execute(statement("published"), {"study": study, "number": number})
+            values = {"study": study, "number": number}
+            return bool(connection.execute(statement("published"), values).scalar())
 
     def register(self, worker: WorkerRecord) -> None:
         """Add a worker; its first beat is this moment."""
@@ -307,7 +327,7 @@ class Control:
         return [(row["size"], row["elapsed"]) for row in rows]
 
     def _read(self, query: str, /, **values: object) -> list[dict[str, Any]]:
-        with self.engine.connect() as connection:
+        with self._reading.connect() as connection:
             return [dict(row) for row in connection.execute(statement(query), values).mappings()]
 
     def _write(self, query: str, /, **values: object) -> bool:

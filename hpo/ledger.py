@@ -4,29 +4,36 @@ A trial that has ended never changes. So whoever reads often keeps the ended one
 had not ended and for new ones: with 10,000 trials stored that is a few rows instead of all.
 """
 
+import threading
+
 from hpo.control import Control
-from hpo.records import TrialRecord
+from hpo.records import TrialRecord, TrialState
 
 
 class Ledger:
-    """All trials of a study, in the order of their numbers."""
+    """All trials of a study, in the order of their numbers; for any number of threads."""
 
     def __init__(self, control: Control, study: str) -> None:
         self._control, self._study = control, study
         self._known: dict[int, TrialRecord] = {}
-        self._open: set[int] = set()
+        self._running: set[int] = set()
+        self._waiting: set[int] = set()
+        self._lock = threading.Lock()
 
     def read(self) -> list[TrialRecord]:
         """Return all trials as the database has them now."""
-        total, changed = self._control.changed_trials(self._study, max(self._known, default=-1), self._open)
-        self._take_in(changed)
-        if len(self._known) != total:
-            # One was enqueued by hand in the moment in which a later one was made, and got its slot after that one.
-            self._known = {}
-            self._take_in(self._control.trials(self._study))
-        return list(self._known.values())
+        with self._lock:
+            last = max(self._known, default=-1)
+            total, changed = self._control.changed_trials(self._study, last, self._running, self._waiting)
+            self._take_in(changed)
+            if len(self._known) != total:
+                # One was enqueued by hand in the moment in which a later one was made, and got its slot after that one.
+                self._known = {}
+                self._take_in(self._control.trials(self._study))
+            return list(self._known.values())
 
     def _take_in(self, trials: list[TrialRecord]) -> None:
         for trial in trials:
             self._known[trial.number] = trial
-            (self._open.add if trial.is_open else self._open.discard)(trial.number)
+            (self._running.add if trial.state is TrialState.RUNNING else self._running.discard)(trial.number)
+            (self._waiting.add if trial.state is TrialState.WAITING else self._waiting.discard)(trial.number)

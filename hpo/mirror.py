@@ -19,7 +19,7 @@ from hpo.errors import StudyGoneError
 from hpo.pruning import BEST_SO_FAR
 from hpo.records import INFEASIBLE, TrialRecord, TrialState
 from hpo.sql import statement
-from hpo.storage import Storage
+from hpo.storage import Storage, reading_of
 
 LEARNT = "learnt"
 """The user attribute of a study that holds the summary of its last report, in Markdown."""
@@ -36,7 +36,8 @@ class Mirror:
     """One study in Optuna's tables."""
 
     def __init__(self, storage: Storage, name: str, seed: int) -> None:
-        self._storage, self._engine, self._name = storage.optuna, storage.engine, name
+        self._storage, self._name = storage.optuna, name
+        self._reading = reading_of(storage.engine)
         # Parameters are never Optuna's to choose: every trial is enqueued with all of them.
         sampler = optuna.samplers.RandomSampler(seed)
         try:
@@ -58,7 +59,7 @@ class Mirror:
         return self._numbers("strays", name=self._name)
 
     def _numbers(self, query: str, **values: object) -> list[int]:
-        with self._engine.connect() as connection:
+        with self._reading.connect() as connection:
             return list(connection.execute(statement(query), {"study": self._study_id, **values}).scalars())
 
     def waiting_number(self, trial: TrialRecord) -> int | None:

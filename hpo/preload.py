@@ -13,7 +13,7 @@ from hpo.storage import open_engine
 
 _BY_AND_BY = (
     *("numpy.random", "alembic.command", "sqlalchemy.dialects.postgresql.psycopg2"),
-    *("optuna.storages._rdb.models", "optuna_dashboard", "pynvml", "hpo.worker", "hpo.trial"),
+    *("optuna.storages._rdb.models", "optuna_dashboard", "pynvml", "hpo.worker", "hpo.broker", "hpo.trial"),
 )
 
 for module in _BY_AND_BY:

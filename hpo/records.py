@@ -197,12 +197,14 @@ class OpenWork:
     """What a study has for a worker that looks for work.
 
     Attributes:
+        spec: the study's specification as it is now.
         gives: whether there is a trial to take, or an end to be decided.
         unsaid: whether Optuna has yet to hear of an end or of a change of state.
         holders: the workers of its running trials.
     """
 
     study: str
+    spec: Mapping[str, Any]
     gives: bool
     unsaid: bool
     holders: tuple[WorkerRecord, ...]

@@ -5,17 +5,23 @@ says passes through `redact`.
 """
 
 import logging
+import math
 import re
+import threading
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, quote_plus, unquote_plus
+from weakref import WeakKeyDictionary
 
+import psycopg2
 from psycopg2 import extensions
 from sqlalchemy import URL, Engine, create_engine, event, make_url, text
-from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, InvalidatePoolError, OperationalError
+from sqlalchemy.pool import ConnectionPoolEntry
 
 from hpo import embedded
 from hpo.advisory_lock import advisory_lock
@@ -32,7 +38,11 @@ DRIVER = "postgresql+psycopg2"
 OPTUNA_SCHEMA_LOCK = "hpo.optuna-schema"
 """The advisory lock under which Optuna's tables are made, once, however many processes begin together."""
 
-_POOL: dict[str, Any] = {"pool_pre_ping": True, "pool_size": 2, "max_overflow": 8}
+# What is used at once is kept: to connect anew takes 5 ms, and the broker of a fleet has three or four at work.
+_POOL: dict[str, Any] = {"pool_size": 8, "max_overflow": 2}
+# A connection that was used so recently, in seconds, is not asked whether it still stands before it is used again: a
+# claim takes eleven, one after the other, and each question is a turn of the server.
+_TRUSTED_SECONDS = 1.0
 _CONNECT: dict[str, str | int] = {
     "connect_timeout": 10,
     "application_name": "hpo",
@@ -44,6 +54,8 @@ _CONNECT: dict[str, str | int] = {
 }
 # The same for the server: the locks of a machine that vanished are free after a minute. Without effect on a socket.
 _SERVER_KEEPALIVES = "SET tcp_keepalives_idle = 30; SET tcp_keepalives_interval = 10; SET tcp_keepalives_count = 3"
+_READING: WeakKeyDictionary[Engine, Engine] = WeakKeyDictionary()
+_READING_LOCK = threading.Lock()
 _REMEDY = "write postgresql://USER:PASSWORD@HOST:5432/DATABASE, or leave it out for the embedded Postgres"
 _OPTION = "HPO_STORAGE or --storage"
 _SCHEMES = ("postgres", "postgresql", DRIVER)
@@ -114,15 +126,33 @@ def connect_arguments(url: URL) -> dict[str, str | int]:
     return {name: value for name, value in _CONNECT.items() if name not in url.query}
 
 
-def open_engine(url: URL) -> Engine:
+def open_engine(url: URL, **options: str) -> Engine:
     """Return an engine with a small pool; it connects when it is first used.
 
     A connection that broke while it was idle is replaced unnoticed; connecting gives up after ten seconds.
+
+    Args:
+        url: of a Postgres.
+        options: of `sqlalchemy.create_engine`.
     """
-    engine = create_engine(url, connect_args=connect_arguments(url), **_POOL)
+    engine = create_engine(url, connect_args=connect_arguments(url), **_POOL, **options)
     logging.getLogger("sqlalchemy.pool.impl.QueuePool").addFilter(_is_no_interruption)
     _watch_for_vanished_clients(engine)
+    _replace_what_broke_while_idle(engine)
     return engine
+
+
+def reading_of(engine: Engine) -> Engine:
+    """Return the engine to read with by single statements, on connections of its own; it goes with the other one.
+
+    Outside a transaction, whose begin and end are a turn of the server each. Not by an option of the other engine's
+    connections: each would be set back by a statement, and one that fails there is neither wrapped nor given back.
+    """
+    with _READING_LOCK:
+        if engine not in _READING:
+            reading = _READING[engine] = open_engine(engine.url, isolation_level="AUTOCOMMIT")
+            event.listen(engine, "engine_disposed", lambda _engine: reading.dispose())
+        return _READING[engine]
 
 
 def _is_no_interruption(record: logging.LogRecord) -> bool:
@@ -135,6 +165,20 @@ def _is_no_interruption(record: logging.LogRecord) -> bool:
 
 def _watch_for_vanished_clients(engine: Engine) -> None:
     _set_on_connect(engine, _SERVER_KEEPALIVES)
+
+
+def _replace_what_broke_while_idle(engine: Engine) -> None:
+    @event.listens_for(engine, "checkin")
+    def note(_connection: extensions.connection | None, record: ConnectionPoolEntry) -> None:
+        record.info["used"] = time.monotonic()
+
+    @event.listens_for(engine, "checkout")
+    def look(connection: extensions.connection, record: ConnectionPoolEntry, _: object) -> None:
+        if time.monotonic() - record.info.get("used", math.inf) > _TRUSTED_SECONDS:
+            try:
+                engine.dialect.do_ping(connection)
+            except psycopg2.Error:
+                raise InvalidatePoolError from None
 
 
 def _set_on_connect(engine: Engine, statements: str) -> None:
@@ -229,6 +273,7 @@ def open_optuna_storage(url: URL) -> "RDBStorage":
                 with advisory_lock(connection, OPTUNA_SCHEMA_LOCK):
                     storage = optuna.storages.RDBStorage(address, engine_kwargs=options)
             _watch_for_vanished_clients(storage.engine)
+            _replace_what_broke_while_idle(storage.engine)
             _set_on_connect(storage.engine, "SET synchronous_commit = off")
             # Those that making the tables has opened were opened without it.
             storage.engine.dispose()

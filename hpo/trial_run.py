@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from optuna.exceptions import UpdateFinishedTrialError
 
-from hpo.claims import Claim, Claims
+from hpo.claims import Claim
 from hpo.fork_server import Fork
 from hpo.memory_room import MemoryRoom, Reservation
 from hpo.records import Cause, Outcome
@@ -15,13 +15,14 @@ from hpo.stopping import StopSignals
 from hpo.storage import database_away
 from hpo.trial import TrialLimits, TrialProcess
 from hpo.trial_room import needed_by, usable_at_least, usable_here
-from hpo.trial_watch import TrialWatch
+from hpo.trial_source import AskAgainError
 from hpo.worker_options import WorkerOptions
+from studies.declaration import declare
 
 _LOG = logging.getLogger("hpo.worker")
 
 # What keeps a point of a curve from being written: also that the trial, or its study, has ended or gone elsewhere.
-_NOT_REPORTED: tuple[type[Exception], ...] = (*database_away(), UpdateFinishedTrialError, KeyError)
+_NOT_REPORTED: tuple[type[Exception], ...] = (*database_away(), AskAgainError, UpdateFinishedTrialError, KeyError)
 # How soon a worker that waits for its trial notices that it should stop, in seconds.
 _LOOK_SECONDS = 0.2
 # How often a trial that waits for memory looks whether there is room, in seconds.
@@ -33,7 +34,7 @@ class TrialRun:
 
     Args:
         claim: the trial.
-        claims: that it was taken from.
+        report: passes an intermediate value on, and returns why the trial is hopeless, or nothing.
         options: of the worker.
         settings: of this machine.
         stop: what the worker is told.
@@ -48,7 +49,7 @@ class TrialRun:
     def __init__(
         self,
         claim: Claim,
-        claims: Claims,
+        report: Callable[[float, int], str],
         options: WorkerOptions,
         settings: Settings,
         stop: StopSignals,
@@ -56,10 +57,10 @@ class TrialRun:
         meanwhile: Callable[[], None],
         spare: Fork | None,
     ) -> None:
-        self._claim, self._claims, self._options, self._settings, self._stop = claim, claims, options, settings, stop
+        self._claim, self._options, self._settings, self._stop = claim, options, settings, stop
         self._holds_nothing_since, self._meanwhile = holds_nothing_since, meanwhile
         self._spare = spare
-        self._watch = TrialWatch(claims.control, claim, claims.declaration.compared_within)
+        self._pass_on = report
         self._reservation: Reservation | None = None
         self._process: TrialProcess | None = None
         self.server_gone = False
@@ -106,7 +107,7 @@ class TrialRun:
         meanwhile()
 
     def _run_process(self, card: str | None) -> Outcome:
-        home, objective = self._settings.home, self._claims.declaration.objective
+        home, objective = self._settings.home, declare(self._claim.spec).objective
         began = time.monotonic()
         try:
             limits = TrialLimits(self._options.threads, self._settings.trial_memory_mb, card)
@@ -128,14 +129,12 @@ class TrialRun:
                 return process.kill(why)
 
     def _report(self, value: float, step: int) -> None:
-        number = self._claim.trial.number
         try:
-            self._claims.report(number, value, step)
-            if (why := self._watch.look(value, step)) and self._process is not None:
+            if (why := self._pass_on(value, step)) and self._process is not None:
                 self._process.prune(why)
         except _NOT_REPORTED as error:
             # Only a point of a curve: the score itself is written when the database is back.
-            _LOG.warning("no intermediate value of trial %d: %s", number, type(error).__name__)
+            _LOG.warning("no intermediate value of trial %d: %s", self._claim.trial.number, type(error).__name__)
 
     def _reason_to_kill(self, asked_at: float | None, began: float) -> str:
         if self._stop.abandon.is_set():

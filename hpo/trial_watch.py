@@ -6,20 +6,18 @@ from collections import deque
 from hpo.claims import Claim
 from hpo.control import Control
 from hpo.pruning import Curve, PruningRule, may_be_pruned
+from studies.declaration import declare
 
 # How long curves that were read stand for those in the database, in seconds: an objective may report at every step.
 _FRESH_SECONDS = 5.0
 
 
 class TrialWatch:
-    """Takes in the looks of one trial.
+    """Takes in the looks of one trial."""
 
-    Args:
-        compared_within: the parameter whose values part the trials into groups; None for one group.
-    """
-
-    def __init__(self, control: Control, claim: Claim, compared_within: str | None) -> None:
-        self._control, self._claim, self._compared_within = control, claim, compared_within
+    def __init__(self, control: Control, claim: Claim) -> None:
+        self._control, self._claim = control, claim
+        self._compared_within = declare(claim.spec).compared_within
         self._active = claim.spec.pruning.enabled and may_be_pruned(claim.trial, claim.spec.seed)
         self._curve = Curve()
         self._peers: list[Curve] = []

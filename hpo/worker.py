@@ -17,19 +17,22 @@ from functools import partial
 from typing import Any, TypeVar
 
 from hpo.advisory_lock import LockGivenUpError
-from hpo.claims import Claim, Claims
+from hpo.broker_client import BrokerClient
+from hpo.claims import Claim
 from hpo.control import Control
 from hpo.errors import StorageError
 from hpo.fork_server import Channel, Fork, ForkFailedError, spare_fork
+from hpo.opening import open_patiently
 from hpo.presence import this_worker
 from hpo.pulse import Pulse
 from hpo.records import Cause, Outcome, StudyState, TrialRecord
 from hpo.report_request import request_report, settle_reports
 from hpo.settings import Settings
 from hpo.stopping import Patience, StopSignals
-from hpo.storage import Storage, database_away, open_storage
-from hpo.strategies import warm_up
+from hpo.storage import Storage, database_away
 from hpo.trial_run import TrialRun
+from hpo.trial_source import AskAgainError, TrialSource
+from hpo.trial_watch import TrialWatch
 from hpo.vitals import process_memory, read_vitals
 from hpo.worker_log import log_to
 from hpo.worker_options import WorkerOptions
@@ -38,7 +41,7 @@ from hpo.worklist import Worklist
 _T = TypeVar("_T")
 _LOG = logging.getLogger("hpo.worker")
 
-_DATABASE_AWAY: tuple[type[Exception], ...] = database_away()
+_DATABASE_AWAY: tuple[type[Exception], ...] = (*database_away(), AskAgainError)
 # A worker also stops waiting for another one's lock when it has to go.
 _NOT_NOW: tuple[type[Exception], ...] = (*_DATABASE_AWAY, LockGivenUpError)
 
@@ -85,19 +88,8 @@ def run_worker(options: WorkerOptions, settings: Settings, stop: StopSignals) ->
         ServerGoneError: whoever watches over both starts another pair.
     """
     with ExitStack() as stack:
-        storage = _open_patiently(stack, options, settings, stop)
+        storage = open_patiently(stack, options.storage_url, settings, stop)
         return 0 if storage is None else Worker(storage, options, settings, stop).live()
-
-
-def _open_patiently(stack: ExitStack, options: WorkerOptions, settings: Settings, stop: StopSignals) -> Storage | None:
-    patience = Patience(stop, 0.0)
-    while True:
-        try:
-            return stack.enter_context(open_storage(settings, options.storage_url))
-        except StorageError as error:
-            _LOG.warning("next try in %.1f s: %s", patience.pause, error)
-        if not patience.wait():
-            return None
 
 
 class Worker:
@@ -109,19 +101,27 @@ class Worker:
         self._control = Control(storage.engine)
         self._unreported: set[str] = set()
         self._trial: TrialRun | None = None
-        self._untold: deque[tuple[Claims, int]] = deque()
+        self._untold: deque[tuple[str, int]] = deque()
         self._spare: Fork | None = None
         self._memory_after: deque[float] = deque(maxlen=_REMEMBERED_TRIALS)
         self._server_gone = False
         self._ended = 0
         self._pulse = Pulse(storage.engine, self._me.id, settings.beat_seconds, _Ears(stop), self._vitals)
-        given = storage, options, settings, self._me
-        self._worklist = Worklist(*given, self._pulse.connected_seconds, stop.suspend.is_set)
+        self._source = self._trials()
+
+    def _trials(self) -> TrialSource:
+        if self._options.broker is not None:
+            return BrokerClient(self._options.broker, self._stop)
+        given = self._storage, self._options, self._settings, self._pulse.connected_seconds, self._stop.suspend.is_set
+        worklist = Worklist(*given)
+        worklist.warm_up()
+        return worklist
 
     def live(self) -> int:
         """Register, work until there is no reason to stay, unregister; return how many trials were ended."""
         self._patiently(lambda: self._control.register(self._me), at_stake=False)
-        warm_up()
+        # Many workers would hold many connections: beside the pulse's each opens one when it needs it.
+        self._storage.engine.dispose()
         _LOG.info("worker %s is here", self._me.id)
         try:
             with self._pulse:
@@ -133,7 +133,7 @@ class Worker:
             with suppress(*_DATABASE_AWAY):
                 self._control.unregister(self._me.id)
         _LOG.info("leaving; trials ended here: %d", self._ended)
-        if self._server_gone or self._worklist.server_gone:
+        if self._server_gone or self._source.server_gone:
             raise ServerGoneError(self._ended)
         return self._ended
 
@@ -142,7 +142,7 @@ class Worker:
         while not self._is_leaving():
             # Before the look: what is said during it must not be slept through.
             self._stop.wake.clear()
-            claim = self._patiently(self._worklist.take, at_stake=False)
+            claim = self._patiently(lambda: self._source.take(self._me.id), at_stake=False)
             if claim is not None:
                 self._run(claim)
                 idle_since = time.monotonic()
@@ -156,7 +156,7 @@ class Worker:
                 self._stop.wake.wait(self._pause(time.monotonic() - idle_since))
 
     def _is_leaving(self) -> bool:
-        gone = self._server_gone or self._worklist.server_gone
+        gone = self._server_gone or self._source.server_gone
         return gone or self._stop.leave.is_set() or self._ended == self._options.max_trials
 
     def _pause(self, idle_seconds: float) -> float:
@@ -177,7 +177,7 @@ class Worker:
             settle_reports(self._control, self._me.id, self._unreported, report)
 
     def _run(self, claim: Claim) -> None:
-        trial, claims = claim.trial, self._worklist.claims[claim.study]
+        trial = claim.trial
         self._unreported.add(claim.study)
         name = f"trial {trial.number} of {claim.study}"
         _LOG.info("%s begins: %s, attempt %d", name, trial.attributes.get("design", trial.origin.value), trial.attempt)
@@ -185,25 +185,34 @@ class Worker:
         self._finish_trial()
         given = self._options, self._settings, self._stop
         self._trial = run = TrialRun(
-            claim, claims, *given, self._pulse.holds_nothing_since, self._tell_if_possible, self._spare
+            claim, self._reporter(claim), *given, self._pulse.holds_nothing_since, self._tell_if_possible, self._spare
         )
         self._spare = None
         outcome = run.outcome()
         self._fork_ahead()
         self._server_gone = run.server_gone
-        if self._patiently(lambda: self._write_end(claims, trial, outcome)) is False:
+        if self._patiently(lambda: self._write_end(claim.study, trial, outcome)) is False:
             _LOG.warning("%s was taken over while this worker was silent", name)
-        self._untold.append((claims, trial.number))
+        self._untold.append((claim.study, trial.number))
         result = f"{outcome.score:.6g}" if outcome.score is not None else str(outcome.cause)
         _LOG.info("%s ended after %.1f s: %s", name, time.monotonic() - began, result)
         self._ended += outcome.cause is not Cause.INTERRUPTED
 
-    def _write_end(self, claims: Claims, trial: TrialRecord, outcome: Outcome) -> bool:
+    def _reporter(self, claim: Claim) -> Callable[[float, int], str]:
+        watch = TrialWatch(self._control, claim)
+
+        def report(value: float, step: int) -> str:
+            self._source.report(claim.study, claim.trial.number, value, step)
+            return watch.look(value, step)
+
+        return report
+
+    def _write_end(self, study: str, trial: TrialRecord, outcome: Outcome) -> bool:
         try:
-            return claims.write_end(trial, outcome)
+            return self._source.write_end(study, trial, outcome)
         except KeyError:
             # The study was deleted in a dashboard that may write; a later look raises the alert.
-            _LOG.exception("trial %d of %s could not be put back", trial.number, claims.name)
+            _LOG.exception("trial %d of %s could not be put back", trial.number, study)
             return True
 
     def _fork_ahead(self) -> None:
@@ -229,12 +238,11 @@ class Worker:
     def _tell(self) -> None:
         """Do what the next trial need not wait for: tell Optuna of the last one, and clear up after it."""
         while self._untold:
-            claims, number = self._untold[0]
+            study, number = self._untold[0]
             try:
-                claims.publish(number)
-                claims.forget_surpassed()
+                self._source.follow_up(study, number)
             except KeyError:
-                _LOG.exception("the end of trial %d of %s could not be told to Optuna", number, claims.name)
+                _LOG.exception("the end of trial %d of %s could not be told to Optuna", number, study)
             self._untold.popleft()
             self._memory_after.append(process_memory(self._me.pid)[1])
 
@@ -254,7 +262,7 @@ class Worker:
         if study is None or study.state is not StudyState.RUNNING:
             return True
         # Free slots were held back for repeats, and what they waited for has ended since this worker looked.
-        gives_again = counts.used < counts.cap and name in self._worklist.claims
+        gives_again = counts.used < counts.cap and self._source.works_on(name)
         return counts.running + counts.waiting == 0 and not gives_again
 
     def _patiently(self, action: Callable[[], _T], *, at_stake: bool = True) -> _T | None:
@@ -269,7 +277,9 @@ class Worker:
             try:
                 return action()
             except _NOT_NOW as error:
-                _LOG.warning("the database is away, next try in %.1f s: %s", patience.pause, type(error).__name__)
+                by_broker = isinstance(error, AskAgainError)
+                said = str(error) if by_broker else f"the database is away: {type(error).__name__}"
+                _LOG.warning("%s; next try in %.1f s", said, patience.pause)
             if not patience.wait():
                 return None
             self._revive_server()

@@ -31,3 +31,8 @@ def log_to(channel: Channel) -> None:
     _LOG.setLevel(logging.INFO)
     _LOG.addHandler(_ToChannel(channel))
     _LOG.propagate = False
+
+
+def log_to_nobody() -> None:
+    """Send it nowhere any more: a word to a client that has gone would end the process."""
+    _LOG.handlers = [logging.NullHandler()]

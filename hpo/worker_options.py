@@ -16,6 +16,7 @@ class WorkerOptions:
         until_done: leave when these studies give out no more trials and none is running.
         idle_exit: leave after so many seconds without work; None waits forever.
         max_trials: leave after so many trials.
+        broker: address of the process that takes trials for all workers of the machine; None takes them itself.
     """
 
     storage_url: str | None
@@ -26,3 +27,4 @@ class WorkerOptions:
     until_done: bool = False
     idle_exit: float | None = None
     max_trials: int | None = None
+    broker: str | None = None

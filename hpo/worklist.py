@@ -7,11 +7,13 @@ from dataclasses import replace
 
 from hpo.claims import Claim, Claims
 from hpo.control import Control
+from hpo.errors import StudyGoneError
 from hpo.fork_server import ForkFailedError, call
-from hpo.presence import is_dead
-from hpo.records import OpenWork, WorkerRecord
+from hpo.presence import is_dead, this_host
+from hpo.records import OpenWork, Outcome, StudyRecord, TrialRecord, WorkerRecord
 from hpo.settings import Settings
 from hpo.storage import Storage
+from hpo.strategies import warm_up
 from hpo.worker_options import WorkerOptions
 
 _LOG = logging.getLogger("hpo.worker")
@@ -21,15 +23,14 @@ _UNREADY_SECONDS = 600.0
 
 
 class Worklist:
-    """The open studies as one worker sees them.
+    """The open studies of a machine, as `hpo.trial_source.TrialSource`; one `take` at a time.
 
     Args:
         storage: where they are.
         options: of the worker.
         settings: of this machine.
-        me: the worker.
-        connected_seconds: for how long its beats have been on time.
-        give_up: says that the worker has to go, and waits for nobody's lock.
+        connected_seconds: for how long the beats of this process have been on time.
+        give_up: says that it has to go, and waits for nobody's lock.
 
     Attributes:
         claims: of every study that was worked on, by its name.
@@ -41,21 +42,28 @@ class Worklist:
         storage: Storage,
         options: WorkerOptions,
         settings: Settings,
-        me: WorkerRecord,
         connected_seconds: Callable[[], float],
         give_up: Callable[[], bool],
     ) -> None:
-        self._storage, self._options, self._settings, self._me = storage, options, settings, me
+        self._storage, self._options, self._settings = storage, options, settings
+        self._asker = ""
         self._connected_seconds, self._give_up = connected_seconds, give_up
         self._control = Control(storage.engine)
         self._unready_until: dict[str, float] = {}
+        self._last: dict[str, Claims] = {}
         self.claims: dict[str, Claims] = {}
         self.server_gone = False
 
-    def take(self) -> Claim | None:
+    def warm_up(self) -> None:
+        """Do once what the first trial would wait for."""
+        warm_up()
+
+    def take(self, worker: str) -> Claim | None:
         """Take a trial of the study that has waited longest for a worker; say on the way what nobody has said."""
+        self._asker, self.server_gone = worker, False
         for work in self._control.open_work(self._options.studies):
-            deserted = any(map(self._is_deserter, work.holders))
+            # Where there is something to take, whoever takes it looks at the holders anyway.
+            deserted = not work.gives and any(map(self._is_deserter, work.holders))
             if not (work.gives or work.unsaid or deserted) or not self._is_ready(work):
                 continue
             if claim := self._take_of(work, deserted):
@@ -66,7 +74,7 @@ class Worklist:
         claims = self.claims[work.study]
         try:
             if work.gives or deserted:
-                return claims.take(self._me.id)
+                return claims.take(self._asker)
             claims.publish()
         except KeyError:
             # Optuna's answer where a study is gone: whether it is, making the claims anew will say.
@@ -76,20 +84,22 @@ class Worklist:
         return None
 
     def _is_deserter(self, holder: WorkerRecord) -> bool:
-        """Return whether the holder of a trial does not work on it; this worker itself does not while it looks."""
-        return holder.id == self._me.id or holder.has_left or self._is_dead(holder)
+        """Return whether the holder of a trial does not work on it; the worker that asks does not while it does."""
+        return holder.id == self._asker or holder.has_left or self._is_dead(holder)
 
     def _is_ready(self, work: OpenWork) -> bool:
         """Return whether this machine can work on a study; look again where that is unknown or was long ago."""
         name = work.study
         if time.monotonic() < self._unready_until.get(name, 0.0):
             return False
-        study = self._control.study(name)
         # Made anew when `hpo resume` has changed the cap, or another run the mode.
-        if study is None or (name in self.claims and self.claims[name].stored_spec == study.spec):
-            return study is not None
+        if name in self.claims and self.claims[name].stored_spec == work.spec:
+            return True
+        study = self._control.study(name)
+        if study is None:
+            return False
         try:
-            claims = Claims(self._storage, study, self._is_dead, self._settings.home, self._give_up)
+            claims = self._claims_for(study)
             if not self._options.prepared:
                 arguments = (claims.declaration.readiness, claims.spec, study.prepared, self._settings.home)
                 call(self._options.fork_address, "hpo.trial:check_ready", *arguments)
@@ -100,7 +110,7 @@ class Worklist:
             # A value error is wrong input, or a specification that a newer version has stored.
             said = str(error).strip().splitlines()[0]
             _LOG.warning("study %s is left to other machines: %s", name, said)
-            self._control.raise_alert(self._me.host, f"{name} can't be worked on here: {said}")
+            self._control.raise_alert(this_host(), f"{name} can't be worked on here: {said}")
             self._unready_until[name] = time.monotonic() + _UNREADY_SECONDS
             return False
         self.claims[name] = claims
@@ -108,6 +118,42 @@ class Worklist:
 
     def _is_dead(self, worker: WorkerRecord) -> bool:
         silent = min(worker.silent_seconds, self._connected_seconds())
-        return worker.id != self._me.id and is_dead(
+        return worker.id != self._asker and is_dead(
             replace(worker, silent_seconds=silent), self._settings.lost_after_seconds
         )
+
+    def _claims_for(self, study: StudyRecord) -> Claims:
+        made = Claims(self._storage, study, self._is_dead, self._settings.home, self._give_up)
+        self._last[study.name] = made
+        return made
+
+    def write_end(self, study: str, trial: TrialRecord, outcome: Outcome) -> bool:
+        """Write down how a trial ended; see `Claims.write_end`."""
+        return self._claims_of(study).write_end(trial, outcome)
+
+    def follow_up(self, study: str, number: int) -> None:
+        """Tell Optuna how a trial ended, and remove what it has kept if it is not among the best."""
+        claims = self._claims_of(study)
+        claims.publish(number)
+        claims.forget_surpassed()
+
+    def report(self, study: str, number: int, value: float, step: int) -> None:
+        """Pass an intermediate value on to Optuna."""
+        self._claims_of(study).report(number, value, step)
+
+    def works_on(self, study: str) -> bool:
+        """Return whether trials of that study can be run here, as far as this is known."""
+        return study in self.claims
+
+    def _claims_of(self, name: str) -> Claims:
+        """Return the claims of a study of which a trial runs, also where the study is gone from Optuna since."""
+        if (known := self._last.get(name)) is not None:
+            return known
+        # A broker that died has given the trial out.
+        study = self._control.study(name)
+        if study is None:
+            raise KeyError(f"study {name} is not in the storage any more")
+        try:
+            return self._claims_for(study)
+        except StudyGoneError as error:
+            raise KeyError(str(error)) from error

@@ -27,7 +27,7 @@ SELECT name FROM hpo.study WHERE state = 'running' ORDER BY created_at, name
 -- name: open_work
 -- All that an idle worker asks: no lock, and no trial is read to be counted. Fairly: the study that has waited longest
 -- for a worker comes first. `gives`: a trial waits, a slot is free, or all have ended and nobody has said so.
-SELECT s.name,
+SELECT s.name, s.spec,
        s.state = 'running' AND (
            open.waiting > 0 OR open.waiting + open.running = 0
            OR (SELECT count(*) FROM hpo.trial t WHERE t.study = s.name AND t.state <> 'replaced') < s.cap
@@ -144,10 +144,15 @@ FROM hpo.trial WHERE study = :study ORDER BY number
 SELECT count(*) FROM hpo.trial WHERE study = :study
 
 -- name: changed_trials
+-- Of those that are known to be open only what has changed since: with 64 workers 64 run at any time.
 SELECT number, slot, turn, attempt, origin, params, seed, state, design_id, worker, cause, message, score, attributes,
        EXTRACT(EPOCH FROM ended_at - started_at)::float AS seconds
 FROM hpo.trial
-WHERE study = :study AND (number > :after OR number = ANY (CAST(:among AS integer[])))
+WHERE study = :study AND (
+    number > :after
+    OR (number = ANY (CAST(:running AS integer[])) AND state <> 'running')
+    OR (number = ANY (CAST(:waiting AS integer[])) AND state <> 'waiting')
+)
 ORDER BY number
 
 -- name: trial
@@ -181,10 +186,15 @@ WHERE study = :study AND number = :number AND state = 'running' AND worker = :wo
 RETURNING number
 
 -- name: unpublished
-SELECT number FROM hpo.trial WHERE study = :study AND NOT published ORDER BY number
+SELECT number, slot, turn, attempt, origin, params, seed, state, design_id, worker, cause, message, score, attributes,
+       EXTRACT(EPOCH FROM ended_at - started_at)::float AS seconds
+FROM hpo.trial
+WHERE study = :study AND NOT published AND (CAST(:number AS integer) IS NULL OR number = :number)
+ORDER BY number
 
 -- name: published
 UPDATE hpo.trial SET published = true WHERE study = :study AND number = :number
+RETURNING (SELECT noted FROM hpo.study WHERE name = :study)
 
 -- name: note_again
 UPDATE hpo.study SET noted = false WHERE name = :name

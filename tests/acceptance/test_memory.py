@@ -137,7 +137,7 @@ def test_a_kill_by_the_kernel_is_taken_for_what_it_is(hpo: Command, small_machin
     assert found["750k_deep"].constraints == {"memory": 1.0}
 
 
-@pytest.mark.parametrize(("limit_mb", "said"), [(100, "HPO_TRIAL_MEMORY_MB must be above"), (430, "[memory]")])
+@pytest.mark.parametrize(("limit_mb", "said"), [(100, "HPO_TRIAL_MEMORY_MB must be above"), (345, "[memory]")])
 def test_a_limit_that_no_trial_can_keep_is_refused_before_anything_is_written(
     hpo: Command, limit_mb: float, said: str
 ) -> None:

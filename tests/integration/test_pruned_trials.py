@@ -216,11 +216,11 @@ def test_the_word_is_given_once_and_for_the_trials_of_the_group_alone(pruned_sea
         control = Control(storage.engine)
         hopeless = pruned_search.pruned[0]
         claim = Claim("pruned", make_spec("pruned"), hopeless, {}, {})
-        watch = TrialWatch(control, claim, "budget")
+        watch = TrialWatch(control, claim)
         said = [watch.look(0.01, step) for step in range(1, STEPS + 1)]
         assert [bool(word) for word in said] == [step == 5 for step in range(1, STEPS + 1)]
         forced = replace(hopeless, origin=Origin.FORCED)
-        unwatched = TrialWatch(control, replace(claim, trial=forced), "budget")
+        unwatched = TrialWatch(control, replace(claim, trial=forced))
         assert not any(unwatched.look(0.01, step) for step in range(1, STEPS + 1))
         within = {budget: len(control.curves("pruned", "budget", budget)) for budget in ("750k", "2M")}
         assert len(control.curves("pruned", None, None)) == sum(within.values()) == CAP - 2, "repeats aside"

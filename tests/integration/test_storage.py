@@ -20,11 +20,13 @@ from hpo.settings import Settings
 from hpo.storage import (
     check_reachable,
     create_optuna_schema,
+    database_away,
     masked,
     open_engine,
     open_optuna_storage,
     open_storage,
     parse_storage_url,
+    reading_of,
 )
 
 OPEN_OPTUNA = """
@@ -399,3 +401,30 @@ def test_an_interruption_as_a_connection_goes_back_to_its_pool_is_passed_on_with
         connection.close()
     assert (raised_in_its_reset, len(caplog.records)) == ([raised], logged)
     engine.dispose()
+
+
+def test_what_breaks_while_it_is_read_with_is_an_error_of_the_database_and_costs_no_place_in_the_pool(
+    tcp_postgres: TcpPostgres,
+) -> None:
+    engine = open_engine(parse_storage_url(tcp_postgres.url_of(tcp_postgres.new_database())))
+    reading, seen = reading_of(engine), []
+    assert reading is reading_of(engine)
+    for _ in range(12):
+        with reading.connect() as connection:
+            pid = connection.execute(text("SELECT pg_backend_pid()")).scalar_one()
+        with engine.connect() as connection:
+            connection.execute(text("SELECT pg_terminate_backend(:pid, 5000)"), {"pid": pid})
+        # So soon after its use nobody asks whether it still stands.
+        with pytest.raises(database_away()), reading.connect() as connection:
+            connection.execute(text("SELECT 1"))
+        seen.append(pid)
+    assert len(set(seen)) == 12
+    with reading.connect() as connection:
+        pid = connection.execute(text("SELECT pg_backend_pid()")).scalar_one()
+    with engine.connect() as connection:
+        connection.execute(text("SELECT pg_terminate_backend(:pid, 5000)"), {"pid": pid})
+    time.sleep(1.1)
+    with reading.connect() as connection:
+        assert connection.execute(text("SELECT pg_backend_pid()")).scalar_one() != pid
+    engine.dispose()
+    assert reading.pool.checkedin() == 0  # type: ignore[attr-defined]

@@ -40,9 +40,9 @@ def claims(storage: Storage) -> Claims:
     return Claims(storage, study, lambda _: False, Path("/nonexistent"))
 
 
-def begun(claims: Claims) -> TrialRecord:
+def begun(storage: Storage, claims: Claims) -> TrialRecord:
     worker = this_worker()
-    claims.control.register(worker)
+    Control(storage.engine).register(worker)
     claim = claims.take(worker.id)
     assert claim is not None
     return claim.trial
@@ -78,7 +78,7 @@ def by_optuna(storage: Storage, trial: FrozenTrial, state: OptunaState, score: f
 def test_every_end_is_what_optuna_would_have_written(
     storage: Storage, claims: Claims, outcome: Outcome, looks: list[float], state: OptunaState
 ) -> None:
-    trial = begun(claims)
+    trial = begun(storage, claims)
     for step, value in enumerate(looks):
         claims.report(trial.number, value, step)
     claims.end(trial, outcome)
@@ -100,7 +100,7 @@ def test_every_end_is_what_optuna_would_have_written(
 
 
 def test_told_again_it_stays_as_it_is(storage: Storage, claims: Claims) -> None:
-    trial = begun(claims)
+    trial = begun(storage, claims)
     claims.end(trial, Outcome(None, score=0.75))
     first = optuna.load_study(study_name="s", storage=storage.optuna).trials[trial.number]
     with storage.engine.begin() as connection:
@@ -111,7 +111,7 @@ def test_told_again_it_stays_as_it_is(storage: Storage, claims: Claims) -> None:
 
 
 def test_neither_side_knows_of_an_end_that_was_broken_off(storage: Storage, claims: Claims) -> None:
-    trial = begun(claims)
+    trial = begun(storage, claims)
     claims.write_end(trial, Outcome(None, score=0.75))
     mirror, control = Mirror(storage, "s", 1), Control(storage.engine)
     ended = control.trial("s", trial.number)
@@ -124,23 +124,23 @@ def test_neither_side_knows_of_an_end_that_was_broken_off(storage: Storage, clai
     with pytest.raises(KeyboardInterrupt):
         control.mark_published("s", trial.number, die)
     assert optuna.load_study(study_name="s", storage=storage.optuna).trials[0].state is OptunaState.RUNNING
-    assert control.unpublished("s") == [trial.number]
+    assert [each.number for each in control.unpublished("s")] == [trial.number]
 
 
 def test_the_end_of_a_trial_that_optuna_has_no_more_is_an_error(storage: Storage, claims: Claims) -> None:
-    trial = begun(claims)
+    trial = begun(storage, claims)
     claims.write_end(trial, Outcome(None, score=0.75))
     optuna.delete_study(study_name="s", storage=storage.optuna)
     with pytest.raises(KeyError, match=r"trial 0 of s is not in Optuna's tables any more"):
         claims.publish(trial.number)
-    assert Control(storage.engine).unpublished("s") == [trial.number]
+    assert [each.number for each in Control(storage.engine).unpublished("s")] == [trial.number]
 
 
 def test_strays_are_what_optuna_runs_and_nobody_holds(storage: Storage, claims: Claims) -> None:
-    held, mirror = begun(claims), Mirror(storage, "s", 1)
+    held, mirror = begun(storage, claims), Mirror(storage, "s", 1)
     study = optuna.load_study(study_name="s", storage=storage.optuna)
     unknown = study.ask().number
-    waiting = begun(claims).number
+    waiting = begun(storage, claims).number
     with storage.engine.begin() as connection:
         connection.execute(text(f"UPDATE hpo.trial SET state = 'waiting', worker = NULL WHERE number = {waiting}"))
     study.tell(study.ask(), 0.5)
@@ -149,7 +149,7 @@ def test_strays_are_what_optuna_runs_and_nobody_holds(storage: Storage, claims: 
 
 
 def test_a_trial_that_waited_and_was_given_a_score_has_a_begin(storage: Storage, claims: Claims) -> None:
-    trial, study = begun(claims), optuna.load_study(study_name="s", storage=storage.optuna)
+    trial, study = begun(storage, claims), optuna.load_study(study_name="s", storage=storage.optuna)
     study.enqueue_trial(dict(trial.params))
     claims.write_end(trial, Outcome(None, score=0.75))
     ended, control = Control(storage.engine).trial("s", trial.number), Control(storage.engine)
