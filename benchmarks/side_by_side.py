@@ -98,10 +98,13 @@ def ratios(figures: Mapping[str, Sequence[float]], of: str, to: str) -> list[flo
 
 def spread(values: Sequence[float], digits: int = 3) -> str:
     """Return the median, and the least and the largest in brackets."""
-    least, middle, largest = (
-        f"{value:#.{digits}g}".rstrip(".") for value in (min(values), median(values), max(values))
-    )
+    least, middle, largest = (_figure(value, digits) for value in (min(values), median(values), max(values)))
     return middle if len(values) == 1 else f"{middle} ({least} to {largest})"
+
+
+def _figure(value: float, digits: int) -> str:
+    """Return so many digits, and never a power of ten."""
+    return f"{value:,.0f}" if value >= 10**digits else f"{value:#.{digits}g}".rstrip(".")
 
 
 def show(result: Result, *, save: bool) -> None:
