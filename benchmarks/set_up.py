@@ -21,7 +21,11 @@ _FORKS = 6
 
 
 class _FirstStepError(Exception):
-    """The first step is about to be taken."""
+    """The first step is about to be taken, at this moment of the clock."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.moment = time.perf_counter()
 
 
 class SetUp:
@@ -61,6 +65,6 @@ def seconds(_channel: Channel, spec: Spec, prepared: Prepared, home: Path, style
     began = time.perf_counter()
     try:
         training.score({**params, **derive(params, tuple(prepared.derived))}, context)
-    except _FirstStepError:
-        return time.perf_counter() - began
+    except _FirstStepError as first:
+        return first.moment - began
     raise AssertionError("it trained without a step")

@@ -66,3 +66,4 @@ with _without("scipy.signal", "hamming"):
 importlib.import_module("studies.training")
 for module in (*_BY_AND_BY, *(f"neuralforecast.models.{name}" for name in FAMILIES)):
     importlib.import_module(module)
+importlib.import_module("studies.rehearsal").rehearse()

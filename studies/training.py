@@ -56,10 +56,15 @@ def score(params: Mapping[str, Any], context: TrialContext) -> float:
         DivergedError: the loss became NaN or infinite.
         PrunedError: the service asked the trial to stop; a checkpoint has been saved.
     """
-    _quiet_libraries()
     _keep_freed_memory()
+    panel = cut_before_test(open_panel(context.spec, context.home, context.sizes["panel"]))
+    return train(params, context, panel)
+
+
+def train(params: Mapping[str, Any], context: TrialContext, panel: Panel) -> float:
+    """Train it on a panel that is open already and has no test part, and return the same."""
+    _quiet_libraries()
     spec, training = context.spec, context.spec.training
-    panel = cut_before_test(open_panel(spec, context.home, context.sizes["panel"]))
     torch.set_num_threads(context.threads)
     plan = batch_plan(params, training)
     windows = windows_on(training_device(), panel, context.sizes, params, plan)

