@@ -7,9 +7,12 @@ has changed: to build it anew takes half a millisecond a trial.
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from functools import cached_property
+from typing import Any, cast
 
+import numpy as np
 import optuna
+from numpy.typing import NDArray
 from optuna.distributions import BaseDistribution
 from optuna.trial import FrozenTrial
 from optuna.trial import TrialState as OptunaState
@@ -60,7 +63,10 @@ class Tpe:
 
 
 class _JointSampler(optuna.samplers.TPESampler):
-    """Knows what all trials have in common; to find it anew in 10,000 of them takes half the time of a proposal."""
+    """Knows what all trials have in common, and their parameters in Optuna's numbers.
+
+    To find them anew in 10,000 trials would take three quarters of the time of a proposal.
+    """
 
     def __init__(self, space: Mapping[str, BaseDistribution], seed: int) -> None:
         super().__init__(seed=seed)
@@ -69,6 +75,17 @@ class _JointSampler(optuna.samplers.TPESampler):
     def infer_relative_search_space(self, _study: optuna.Study, _trial: FrozenTrial) -> dict[str, BaseDistribution]:
         """Return the parameters that are drawn together, in the order of Optuna's own answer."""
         return self._joint
+
+    # Not public: a version of Optuna that calls it something else does this by itself.
+    def _get_internal_repr(
+        self, trials: list[FrozenTrial], search_space: dict[str, BaseDistribution], study: optuna.Study
+    ) -> dict[str, NDArray[np.float64]]:
+        """Return the parameters of trials as Optuna's numbers; each trial has all of them."""
+        if not trials:
+            return super()._get_internal_repr(trials, search_space, study)
+        columns = np.array([trial.in_numbers for trial in cast("list[_Shown]", trials)]).T
+        of_name = dict(zip(sorted(trials[0].params), columns, strict=True))
+        return {name: of_name[name] for name in search_space}
 
 
 class _Shown(FrozenTrial):
@@ -80,6 +97,16 @@ class _Shown(FrozenTrial):
 
     def __deepcopy__(self, memo: object) -> "_Shown":
         return self
+
+    @cached_property
+    def in_numbers(self) -> tuple[float, ...]:
+        """The parameters in the order of their names, as the sampler computes with them."""
+        return tuple(self.distributions[name].to_internal_repr(self.params[name]) for name in sorted(self.params))
+
+    @cached_property
+    def constraints(self) -> dict[str, float]:
+        """What Optuna reads anew out of the attributes of every trial, for every proposal."""
+        return super().constraints
 
 
 class _KeptStudy:

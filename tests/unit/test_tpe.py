@@ -77,12 +77,14 @@ def test_failed_and_replaced_trials_teach_nothing() -> None:
     )
 
 
-def test_a_proposal_does_not_depend_on_what_was_shown_before() -> None:
+def test_a_proposal_is_optunas_own_and_does_not_depend_on_what_was_shown_before() -> None:
     dice, kept, records = random.Random(3), Tpe(), forced_records()
     ends = [TrialState.COMPLETE, TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAILED, TrialState.REPLACED]
     for step in range(60):
         proposed = kept(records, DECLARATION.space, "maximize", step)
         assert proposed == Tpe()(records, DECLARATION.space, "maximize", step)
+        plain = plain_study(records, DECLARATION.space, "maximize", step)
+        assert proposed == plain.ask(dict(DECLARATION.space)).params
         running = replace(records[0], number=len(records), params=proposed, state=TrialState.RUNNING, score=None)
         records = [*records, running]
         # Several run at once, and end in any order.
