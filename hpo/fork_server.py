@@ -1,4 +1,4 @@
-"""A fork server: one process that has imported the heavy modules once; everything else is forked from it.
+"""A fork server: one process that has loaded the heavy modules once; everything else is forked from it.
 
 Importing torch and neuralforecast takes 4 to 6 seconds and 800 MB; a fork of a process that has them takes
 milliseconds and shares the memory. Python's own forkserver can't be shared: a process that it forked would start
@@ -245,7 +245,7 @@ class ForkServer:
             line = self._process.stdout.readline()
             self._process.stdout.close()
             if not line:
-                raise ForkFailedError(f"the fork server could not import {', '.join(self._preload)}")
+                raise ForkFailedError(f"the fork server ended while it loaded {', '.join(self._preload)}")
 
     def __exit__(self, *_: object) -> None:
         self._end()
@@ -268,6 +268,9 @@ def serve(address: str, preload: Sequence[str]) -> None:
     """Import the modules, then fork whenever somebody connects, until standard input ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     _leave_sigterm_to_the_owner()
+    # Whatever the modules print, the first line of standard output says that they are loaded.
+    ready = os.dup(sys.stdout.fileno())
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     for module in preload:
         importlib.import_module(module)
     # A collection in a fork would write to every object it looks at, and so copy the pages that forks share.
@@ -282,8 +285,8 @@ def serve(address: str, preload: Sequence[str]) -> None:
         listener.listen(128)
         for source in (listener, sys.stdin, wake_read):
             selector.register(source, selectors.EVENT_READ)
-        os.write(sys.stdout.fileno(), b"ready\n")
-        os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+        os.write(ready, b"ready\n")
+        os.close(ready)
         while True:
             sources = [key.fileobj for key, _ in selector.select()]
             if wake_read in sources:

@@ -1,4 +1,4 @@
-"""What training imports, for the fork server to do once, without what it never uses; see docs/adr/0025.
+"""What training imports, without what it never uses, and a rehearsal: for the fork server to do once, docs/adr/0025.
 
 NeuralForecast's packages import Ray and all 37 of its models, and torchmetrics imports scipy.signal for the sake of an
 old spelling. A training needs neither: they are 135 of 570 MiB and a third of the time that the import takes.
