@@ -126,7 +126,7 @@ class Claims:
                 self._control.decide(self.name, end.state, end.reason, end.evidence)
                 self._reap_strays()
                 return None
-            is_full = sum(record.uses_slot for record in records) >= study.cap
+            is_full = len(records) >= study.cap and sum(record.uses_slot for record in records) >= study.cap
             if (is_full or step.holds) and not any(record.state is TrialState.WAITING for record in records):
                 return None
             if queue:

@@ -6,7 +6,7 @@ stores the evidence.
 """
 
 import math
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from statistics import mean
 
@@ -99,11 +99,9 @@ def check_early_stopping_convergence(
     _check_rule(patience, threshold, top_k, direction)
     if open_forced < 0:
         raise InputError(f"the number of open forced trials is 0 or more, not {open_forced}: count those not ended")
-    finite = _finite_scores(scores, configurations)
-    # An exact mean takes 5 µs, and nearly all configurations have one score.
-    means = (same[0] if len(same) == 1 else mean(same) for same in finite.values())
+    complete, means = _finite_means(scores, configurations)
     ranked = sorted(means, reverse=direction == "maximize")
-    complete, best = sum(map(len, finite.values())), tuple(ranked[:top_k])
+    best = tuple(ranked[:top_k])
     spread = max(best) - min(best) if len(best) == top_k else None
     obstacle = (
         _open_forced(open_forced)
@@ -135,18 +133,26 @@ def _check_rule(patience: int, threshold: float, top_k: int, direction: str) -> 
         raise InputError(f"a direction is maximize or minimize, not {direction!r}: write one of the two")
 
 
-def _finite_scores(
+def _finite_means(
     scores: Sequence[float | None], configurations: Sequence[Hashable] | None
-) -> dict[Hashable, list[float]]:
-    """Return the finite scores of each configuration."""
+) -> tuple[int, Iterable[float]]:
+    """Return how many scores are finite, and the mean of those of each configuration."""
     keys = range(len(scores)) if configurations is None else configurations
     if len(keys) != len(scores):
         raise InputError(f"each score has a configuration, not {len(keys)} for {len(scores)}: give one key a score")
-    found: dict[Hashable, list[float]] = {}
-    for key, score in zip(keys, scores, strict=True):
-        if score is not None and math.isfinite(score):
-            found.setdefault(key, []).append(float(score))
-    return found
+    finite = [
+        (key, float(score))
+        for key, score in zip(keys, scores, strict=True)
+        if score is not None and math.isfinite(score)
+    ]
+    single = dict(finite)
+    if len(single) == len(finite):
+        # Nearly always; an exact mean takes 5 µs, and 10,000 lists to hold one score each take as long as all the rest.
+        return len(finite), single.values()
+    groups: dict[Hashable, list[float]] = {}
+    for key, score in finite:
+        groups.setdefault(key, []).append(score)
+    return len(finite), [same[0] if len(same) == 1 else mean(same) for same in groups.values()]
 
 
 def _open_forced(count: int) -> str:

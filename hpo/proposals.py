@@ -75,16 +75,19 @@ class Proposals:
 
     def _fresh(self, records: Sequence[TrialRecord], slot: int) -> dict[str, Any]:
         known = [*self.history, *records]
-        judged = {TrialState.COMPLETE, TrialState.PRUNED}
-        seen = {record.key for record in known if record.state in judged or record.is_infeasible}
         params: dict[str, Any] = {}
         shown = once_each(known)
         for draw in range(_PROPOSALS):
             seed = (self.spec.seed * 1_000_003 + slot * _PROPOSALS + draw) % 2**32
             params = self.strategy(shown, self.declaration.space, self.spec.direction, seed)
-            if tuple(sorted(params.items())) not in seen:
+            key = tuple(sorted(params.items()))
+            if not any(record.key == key and _is_judged(record) for record in known):
                 return params
         return params
+
+
+def _is_judged(record: TrialRecord) -> bool:
+    return record.state in {TrialState.COMPLETE, TrialState.PRUNED} or record.is_infeasible
 
 
 def next_slot(records: Sequence[TrialRecord]) -> int:

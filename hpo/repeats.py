@@ -183,7 +183,7 @@ class Repeats:
 
 def fresh_seed(first: int, key: Key, records: Sequence[TrialRecord]) -> int:
     """Return the lowest seed, from the first on, that a configuration has not had."""
-    had = {record.seed for record in records if record.uses_slot and record.key == key}
+    had = {record.seed for record in records if record.key == key and record.uses_slot}
     return next(seed for seed in range(first, first + len(had) + 1) if seed not in had)
 
 
@@ -214,20 +214,21 @@ def once_each(records: Sequence[TrialRecord]) -> list[TrialRecord]:
     them were repeats.
     """
     first_imported = {record.key: record for record in reversed(records) if record.origin is Origin.IMPORTED}
-    again = [record for record in records if record.origin is Origin.REPEAT or _is_again(record, first_imported)]
+    again = {
+        id(record)
+        for record in records
+        if record.origin is Origin.REPEAT
+        or (record.origin is Origin.IMPORTED and record is not first_imported[record.key])
+    }
     if not again:
         return list(records)
-    repeated = {record.key for record in again}
+    repeated = {record.key for record in records if id(record) in again}
     means = {key: mean(scores) for key, scores in scores_by_configuration(records).items() if key in repeated}
     return [
         record if record.score is None or record.key not in means else replace(record, score=means[record.key])
         for record in records
-        if record.origin is not Origin.REPEAT and not _is_again(record, first_imported)
+        if id(record) not in again
     ]
-
-
-def _is_again(record: TrialRecord, first_imported: Mapping[Key, TrialRecord]) -> bool:
-    return record.origin is Origin.IMPORTED and record is not first_imported[record.key]
 
 
 def _has_begun(records: Sequence[TrialRecord]) -> bool:
