@@ -65,7 +65,7 @@ class Tpe:
 class _JointSampler(optuna.samplers.TPESampler):
     """Knows what all trials have in common, and their parameters in Optuna's numbers.
 
-    To find them anew in 10,000 trials would take three quarters of the time of a proposal.
+    To find both anew in 10,000 trials would take more than half of the time of a proposal.
     """
 
     def __init__(self, space: Mapping[str, BaseDistribution], seed: int) -> None:
