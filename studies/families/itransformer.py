@@ -15,7 +15,7 @@ def _build(architecture: Architecture, shape: WindowShape, dropout: float, seed:
     from neuralforecast.models.itransformer import iTransformer
 
     from studies.families.attention import drop_by_module
-    from studies.families.equal_layers import FirstTokensLayer, with_matrix_convolutions
+    from studies.families.equal_layers import FewQueriesAttention, FirstTokensLayer, with_matrix_convolutions
 
     network = iTransformer(
         **model_options(shape, seed),
@@ -32,6 +32,8 @@ def _build(architecture: Architecture, shape: WindowShape, dropout: float, seed:
     )
     layers = network.encoder.attn_layers
     layers[-1] = FirstTokensLayer(layers[-1], shape.n_series)
+    if _has_few_queries(architecture, shape):
+        layers[-1].attention = FewQueriesAttention(layers[-1].attention)
     return with_matrix_convolutions(drop_by_module(network))
 
 
@@ -54,13 +56,25 @@ def _count(architecture: Architecture, shape: WindowShape) -> ParameterGroups:
     )
 
 
-def _forward_flops(architecture: Architecture, shape: WindowShape) -> int:
-    """Return the layers, the last of which answers for the series alone.
+def _has_few_queries(architecture: Architecture, shape: WindowShape) -> bool:
+    """Return whether the last layer attends without keys and values.
 
-    It takes 4·d² a token for keys and values, and for each series 20·d² and 4·T·d.
+    A query of a head takes 4·d²/H with the matrices of these and 4·T·d with the tokens, where keys and values of all
+    tokens take 4·d²·T once, and a query of a head then 4·T·d/H.
     """
+    queries, tokens = shape.n_series, _tokens(shape)
+    more, fewer = architecture.d_model * (tokens - queries), (architecture.n_heads - 1) * queries * tokens
+    return more > fewer
+
+
+def _forward_flops(architecture: Architecture, shape: WindowShape) -> int:
+    """Return the layers, the last of which answers for the series alone: each of them takes 24·d² and its attention."""
     tokens, width = _tokens(shape), architecture.d_model
-    last = 4 * width**2 * tokens + shape.n_series * (20 * width**2 + 4 * tokens * width)
+    if _has_few_queries(architecture, shape):
+        attention = 4 * tokens * width * architecture.n_heads * shape.n_series
+    else:
+        attention = 4 * tokens * width * shape.n_series + 4 * width**2 * (tokens - shape.n_series)
+    last = 24 * width**2 * shape.n_series + attention
     return encoder_flops(architecture.n_layers - 1, width, tokens, tokens) + last
 
 

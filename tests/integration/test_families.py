@@ -6,6 +6,7 @@ import pytest
 import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from neuralforecast.common._modules import AttentionLayer
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -288,6 +289,7 @@ def test_faster_layers_give_the_outputs_and_gradients_of_those_of_neuralforecast
     faster, inputs = built(family).train(), random_inputs(shape_for(family, WINDOW), 4)
     monkeypatch.setattr(equal_layers, "with_matrix_convolutions", lambda network: network)
     monkeypatch.setattr(equal_layers, "FirstTokensLayer", lambda layer, _n_kept: layer)
+    monkeypatch.setattr(equal_layers, "FewQueriesAttention", lambda attention: attention)
     original = built(family).train()
     assert list(faster.state_dict()) == list(original.state_dict())
     found, expected = faster(inputs), original(inputs)
@@ -302,7 +304,45 @@ def test_faster_layers_give_the_outputs_and_gradients_of_those_of_neuralforecast
             assert torch.allclose(one.grad, other.grad, rtol=1e-3, atol=1e-5), name
 
 
-@pytest.mark.parametrize("shape", [WindowShape(80, 1, 2, 20), WindowShape(48, 5, 3, 4)])
+@pytest.mark.parametrize("training", [False, True])
+def test_a_few_queries_attend_without_keys_and_values_as_they_do_with_them(
+    training: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inputs, results, built_ways = random_inputs(WINDOW, 4), [], []
+    for attention in (equal_layers.FewQueriesAttention, lambda layer: layer):
+        monkeypatch.setattr(equal_layers, "FewQueriesAttention", attention)
+        network = FAMILIES["itransformer"].build(Architecture(32, 2, 4), WINDOW, 0.3, 1).train(training)
+        built_ways.append(type(network.encoder.attn_layers[-1].attention))
+        # Biases begin small: the share of the values' that dropout leaves would be lost in the tolerance.
+        nn.init.normal_(network.encoder.attn_layers[-1].attention.value_projection.bias)
+        torch.manual_seed(7)
+        logits = network(inputs)[:, -1]
+        logits.square().sum().backward()
+        named = network.named_parameters()
+        results.append((logits, {name: each.grad for name, each in named if each.grad is not None}))
+    assert built_ways[0] != built_ways[1]
+    (found, gradients), (expected, same) = results
+    assert gradients.keys() == same.keys()
+    assert torch.allclose(found, expected, rtol=1e-5, atol=1e-6)
+    for name, gradient in gradients.items():
+        assert torch.allclose(gradient, same[name], rtol=1e-3, atol=1e-5), name
+
+
+@pytest.mark.parametrize(("shape", "few"), [(WindowShape(80, 1, 2, 20), True), (WindowShape(80, 1, 40, 1), False)])
+def test_keys_and_values_are_made_where_that_takes_fewer_operations(shape: WindowShape, few: bool) -> None:
+    network = FAMILIES["itransformer"].build(Architecture(128, 2, 8), shape, 0.1, 1).train()
+    assert isinstance(network.encoder.attn_layers[-1].attention, equal_layers.FewQueriesAttention) == few
+    with FlopCounterMode(display=False) as counter:
+        network(random_inputs(shape, 1))
+    last = network.encoder.attn_layers[-1]
+    other = equal_layers.FewQueriesAttention
+    last.attention = AttentionLayer(last.attention.inner_attention, 128, 8) if few else other(last.attention)
+    with FlopCounterMode(display=False) as otherwise:
+        network(random_inputs(shape, 1))
+    assert counter.get_total_flops() < otherwise.get_total_flops()
+
+
+@pytest.mark.parametrize("shape", [WindowShape(80, 1, 2, 20), WindowShape(48, 5, 3, 4), WindowShape(80, 1, 40, 1)])
 @pytest.mark.parametrize("architecture", [Architecture(192, 2, 8), Architecture(128, 4, 8)])
 @pytest.mark.parametrize("family", FAMILIES)
 def test_the_operations_are_about_those_that_torch_counts(
