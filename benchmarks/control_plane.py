@@ -9,6 +9,7 @@ are ready, to the end of the last trial. Beyond the cap: what was trained for no
 """
 
 import argparse
+import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -54,19 +55,19 @@ class Plane:
             options = WorkerOptions(url, self.server.address, ("s",), prepared=True)
             settings = replace(self.made.settings, storage=url)
             options = replace(options, broker=str(self.made.settings.home / "broker"))
-            shared = broker.start(self.server.address, options.broker, options, settings, lambda _line: None)
-            forks = self._forks(count, "hpo.worker:work_in_fork", options, settings)
+            shared = _hear(broker.start(self.server.address, options.broker, options, settings, lambda _line: None))
+            workers = [_hear(each) for each in self._forks(count, "hpo.worker:work_in_fork", options, settings)]
             control, before = Control(storage.engine), self._warm_up(storage, count)
             study = control.study("s")
             assert study is not None
             began = time.time()
             control.resume(replace(study, cap=before + _CAP), "on")
             _wait_until_ended(control)
-            for each in forks:
-                each.send("leave")
-            _wait_until_gone(forks)
-            shared.send("leave")
-            _wait_until_gone([shared])
+            for each in (*workers, shared):
+                each.fork.send("leave")
+            # The broker serves those that leave, and is the last.
+            for each in (*workers, shared):
+                each.reader.join()
             return self._rate(storage, f"workers {count}", began, before)
 
     def _warm_up(self, storage: Storage, count: int) -> int:
@@ -137,6 +138,20 @@ def _wait_until_ended(control: Control) -> StudyRecord:
     while (study := control.study("s")) is None or study.state is StudyState.RUNNING:
         time.sleep(0.1)
     return study
+
+
+@dataclass(frozen=True)
+class _Heard:
+    """A fork whose words are read as they come: one that nobody hears waits when its socket is full."""
+
+    fork: Fork
+    reader: threading.Thread
+
+
+def _hear(fork: Fork) -> _Heard:
+    reader = threading.Thread(target=_wait_until_gone, args=([fork],), daemon=True)
+    reader.start()
+    return _Heard(fork, reader)
 
 
 def _wait_until_gone(forks: Sequence[Fork]) -> None:

@@ -15,7 +15,7 @@ from studies.families import WindowShape
 from studies.spec import Spec
 
 MOST_WINDOWS_ON_A_CPU: Final = 16
-"""More windows at once are hardly faster there: two parts of 16 take 0.9 to 1.05 of a step of 32
+"""More windows at once are hardly faster there: two parts of 16 take 0.9 to 1.08 of a step of 32
 (`benchmarks/micro_batch.py`), a look takes the same, and each window less saves 1.8 to 2.9 MB at 750k."""
 
 _BYTES_A_VALUE: Final = 4

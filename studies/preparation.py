@@ -100,16 +100,15 @@ def _sizes(spec: Spec, shape: WindowShape) -> list[Derived]:
 def _supplementary_sizes(spec: Spec, shape: WindowShape) -> list[Derived]:
     assert spec.supplementary is not None
     fixed = spec.architecture(spec.budgets[0], spec.supplementary.style)
-    rules = []
-    for rule in architecture_values(spec):
-        if "n_heads_log2" in rule.when:
-            architecture = replace(fixed, n_heads=rule.values["n_heads"])
-            rules.append(
-                Derived(rule.when, {"exact_params": FAMILIES[spec.model].exact_parameters(architecture, shape)})
-            )
-        if "effective_batch_log2" in rule.when:
-            flops = _trial_flops(spec, fixed, shape, rule.values["effective_batch"])
-            rules.append(Derived(rule.when, {"flops": flops}))
+    values, rules = architecture_values(spec), []
+    batches = [rule for rule in values if "effective_batch_log2" in rule.when]
+    for heads in (rule for rule in values if "n_heads_log2" in rule.when):
+        architecture = replace(fixed, n_heads=heads.values["n_heads"])
+        exact = FAMILIES[spec.model].exact_parameters(architecture, shape)
+        rules.append(Derived(heads.when, {"exact_params": exact}))
+        for batch in batches:
+            flops = _trial_flops(spec, architecture, shape, batch.values["effective_batch"])
+            rules.append(Derived({**heads.when, **batch.when}, {"flops": flops}))
     return rules
 
 

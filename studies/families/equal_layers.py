@@ -88,6 +88,7 @@ class FewQueriesAttention(nn.Module):
         )
         query = query * (parts.inner_attention.scale or 1 / math.sqrt(query.shape[-1]))
         scores = torch.einsum("bhqd,btd->bhqt", torch.einsum("bqhe,hed->bhqd", query, key), keys)
+        # The softmax does not see it, equal for all tokens as it is: so the bias has a gradient, as in NeuralForecast.
         scores = scores + torch.einsum("bqhe,he->bhq", query, key_bias).unsqueeze(-1)
         weights = parts.inner_attention.dropout(torch.softmax(scores, dim=-1))
         mixed = torch.einsum("bhqd,hed->bqhe", torch.einsum("bhqt,btd->bhqd", weights, keys), value)

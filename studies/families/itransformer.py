@@ -60,11 +60,12 @@ def _has_few_queries(architecture: Architecture, shape: WindowShape) -> bool:
     """Return whether the last layer attends without keys and values.
 
     A query of a head takes 4·d²/H with the matrices of these and 4·T·d with the tokens, where keys and values of all
-    tokens take 4·d²·T once, and a query of a head then 4·T·d/H.
+    tokens take 4·d²·T once, and a query of a head then 4·T·d/H: 4·d times d·(T - Q) are saved and (H - 1)·Q·T added. In
+    memory H·Q rows of the width take the place of T keys and of T values.
     """
-    queries, tokens = shape.n_series, _tokens(shape)
-    more, fewer = architecture.d_model * (tokens - queries), (architecture.n_heads - 1) * queries * tokens
-    return more > fewer
+    queries, tokens, heads = shape.n_series, _tokens(shape), architecture.n_heads
+    saved, added = architecture.d_model * (tokens - queries), (heads - 1) * queries * tokens
+    return saved > added and heads * queries <= tokens
 
 
 def _forward_flops(architecture: Architecture, shape: WindowShape) -> int:

@@ -60,7 +60,7 @@ _GROUPS = {
     },
 }
 # Small, and taken by every family: whole patches, an even width, eight heads, an encoder and a decoder.
-SMALL, WINDOW = Architecture(16, 3, 8), WindowShape(32, 2, 3, 4)
+SMALL, WINDOW = Architecture(32, 3, 8), WindowShape(32, 2, 3, 8)
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -287,6 +287,8 @@ def test_faster_layers_give_the_outputs_and_gradients_of_those_of_neuralforecast
     family: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     faster, inputs = built(family).train(), random_inputs(shape_for(family, WINDOW), 4)
+    if family == "itransformer":
+        assert isinstance(faster.encoder.attn_layers[-1].attention, equal_layers.FewQueriesAttention)
     monkeypatch.setattr(equal_layers, "with_matrix_convolutions", lambda network: network)
     monkeypatch.setattr(equal_layers, "FirstTokensLayer", lambda layer, _n_kept: layer)
     monkeypatch.setattr(equal_layers, "FewQueriesAttention", lambda attention: attention)
@@ -311,7 +313,7 @@ def test_a_few_queries_attend_without_keys_and_values_as_they_do_with_them(
     inputs, results, built_ways = random_inputs(WINDOW, 4), [], []
     for attention in (equal_layers.FewQueriesAttention, lambda layer: layer):
         monkeypatch.setattr(equal_layers, "FewQueriesAttention", attention)
-        network = FAMILIES["itransformer"].build(Architecture(32, 2, 4), WINDOW, 0.3, 1).train(training)
+        network = built("itransformer", dropout=0.3).train(training)
         built_ways.append(type(network.encoder.attn_layers[-1].attention))
         # Biases begin small: the share of the values' that dropout leaves would be lost in the tolerance.
         nn.init.normal_(network.encoder.attn_layers[-1].attention.value_projection.bias)
@@ -328,21 +330,32 @@ def test_a_few_queries_attend_without_keys_and_values_as_they_do_with_them(
         assert torch.allclose(gradient, same[name], rtol=1e-3, atol=1e-5), name
 
 
-@pytest.mark.parametrize(("shape", "few"), [(WindowShape(80, 1, 2, 20), True), (WindowShape(80, 1, 40, 1), False)])
-def test_keys_and_values_are_made_where_that_takes_fewer_operations(shape: WindowShape, few: bool) -> None:
-    network = FAMILIES["itransformer"].build(Architecture(128, 2, 8), shape, 0.1, 1).train()
-    assert isinstance(network.encoder.attn_layers[-1].attention, equal_layers.FewQueriesAttention) == few
-    with FlopCounterMode(display=False) as counter:
-        network(random_inputs(shape, 1))
-    last = network.encoder.attn_layers[-1]
-    other = equal_layers.FewQueriesAttention
-    last.attention = AttentionLayer(last.attention.inner_attention, 128, 8) if few else other(last.attention)
-    with FlopCounterMode(display=False) as otherwise:
-        network(random_inputs(shape, 1))
-    assert counter.get_total_flops() < otherwise.get_total_flops()
+@pytest.mark.parametrize(
+    ("n_series", "n_features", "few"), [(2, 20, True), (1, 8, True), (40, 1, False), (3, 0, False), (2, 5, False)]
+)
+def test_keys_and_values_are_made_where_that_takes_fewer_operations_or_less_memory(
+    n_series: int, n_features: int, few: bool
+) -> None:
+    shape, architecture = WindowShape(80, 1, n_series, n_features), Architecture(128, 2, 8)
+    network = FAMILIES["itransformer"].build(architecture, shape, 0.1, 1).train()
+    last, other = network.encoder.attn_layers[-1], equal_layers.FewQueriesAttention
+    assert isinstance(last.attention, other) == few
+    operations = []
+    for _ in range(2):
+        with FlopCounterMode(display=False) as counter:
+            network(random_inputs(shape, 1))
+        operations.append(counter.get_total_flops())
+        last.attention = AttentionLayer(last.attention.inner_attention, 128, 8) if few else other(last.attention)
+    n_tokens = n_series * (1 + n_features)
+    saved = 4 * 128 * (128 * (n_tokens - n_series) - (8 - 1) * n_series * n_tokens)
+    # Torch counts the products of the biases as well: a channel of a head for each token, and for each query.
+    biases = 2 * n_series * (128 + 8 * n_tokens * 128 // 8)
+    difference = operations[1] - operations[0] if few else operations[0] - operations[1]
+    assert difference == pytest.approx(saved - biases, abs=biases)
+    assert few == (saved > 0 and 8 * n_series <= n_tokens)
 
 
-@pytest.mark.parametrize("shape", [WindowShape(80, 1, 2, 20), WindowShape(48, 5, 3, 4), WindowShape(80, 1, 40, 1)])
+@pytest.mark.parametrize("shape", [WindowShape(80, 1, 2, 20), WindowShape(48, 5, 3, 4)])
 @pytest.mark.parametrize("architecture", [Architecture(192, 2, 8), Architecture(128, 4, 8)])
 @pytest.mark.parametrize("family", FAMILIES)
 def test_the_operations_are_about_those_that_torch_counts(

@@ -32,9 +32,33 @@ def test_the_masks_of_parts_are_those_of_the_whole_batch(parts: int, shape: tupl
     values = torch.rand(WINDOWS, *shape) + 1
     if transposed and len(shape) > 1:
         values = values.transpose(1, 2)
+    same_in_parts(values, parts)
+
+
+@pytest.mark.parametrize("parts", [2, 4, 5, 8])
+def test_windows_need_not_come_first_in_the_memory(parts: int) -> None:
+    same_in_parts((torch.rand(42, WINDOWS, 8) + 1).transpose(0, 1), parts)
+
+
+def same_in_parts(values: torch.Tensor, parts: int) -> None:
     expected, found = in_parts(values, 1), in_parts(values, parts)
     assert all(torch.equal(one, other) for one, other in zip(found, expected, strict=True))
     assert not torch.equal(found[0], found[1])
+
+
+def test_masks_are_drawn_in_the_order_of_the_memory() -> None:
+    values, dropout, found = torch.rand(4, 6, 5) + 1, WholeBatchDropout(0.5, StepRandomness()), []
+    for each in (values, values.transpose(1, 2), values.permute(2, 0, 1)):
+        torch.manual_seed(3)
+        found.append(dropout(each))
+    assert torch.equal(found[1], found[0].transpose(1, 2))
+    assert torch.equal(found[2], found[0].permute(2, 0, 1))
+
+
+def test_masks_stay_those_of_the_seed_from_one_release_to_the_next() -> None:
+    torch.manual_seed(3)
+    kept = WholeBatchDropout(0.5, StepRandomness())(torch.ones(16)) > 0
+    assert "".join("01"[int(each)] for each in kept) == "0100001111001001"
 
 
 @pytest.mark.parametrize("rate", [0.1, 0.3, 0.5, 0.7, 0.999])
