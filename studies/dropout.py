@@ -114,17 +114,14 @@ class WholeBatchDropout(nn.Module):
         strides = kept.stride()
         order = sorted(range(kept.dim()), key=lambda axis: -strides[axis])
         laid_out, windows_axis = kept.permute(order), order.index(0)
+        kept_by_windows = laid_out.movedim(windows_axis, 0)
         for share in self._randomness.shares(len(values)):
             shape = [*laid_out.shape]
             shape[windows_axis] = share.block_rows
             shades = _shades(shape, (seed + share.block * _BETWEEN_BLOCKS) % 2**_SEED_BITS, values.device)
-            of_block, of_part = (_slice(rows, windows_axis) for rows in (share.of_block, share.of_part))
-            torch.ge(shades[of_block], dropped - _SHADES // 2, out=laid_out[of_part])
+            of_block, of_part = shades.movedim(windows_axis, 0)[share.of_block], kept_by_windows[share.of_part]
+            torch.ge(of_block, dropped - _SHADES // 2, out=of_part)
         return values * kept.mul_(_SHADES / (_SHADES - dropped))
-
-
-def _slice(rows: slice, axis: int) -> tuple[slice, ...]:
-    return (*(slice(None),) * axis, rows)
 
 
 def _shades(shape: Sequence[int], seed: int, device: torch.device) -> Tensor:

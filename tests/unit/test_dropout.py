@@ -25,6 +25,10 @@ def in_parts(values: torch.Tensor, parts: int, steps: int = 2) -> list[torch.Ten
     return seen
 
 
+def equal(some: list[torch.Tensor], others: list[torch.Tensor]) -> bool:
+    return all(torch.equal(one, other) for one, other in zip(some, others, strict=True))
+
+
 @pytest.mark.parametrize("parts", [1, 2, 4, 5, 8, 40])
 @pytest.mark.parametrize("shape", [(42, 8), (4, 7, 7), (3,), ()])
 @pytest.mark.parametrize("transposed", [False, True])
@@ -32,17 +36,16 @@ def test_the_masks_of_parts_are_those_of_the_whole_batch(parts: int, shape: tupl
     values = torch.rand(WINDOWS, *shape) + 1
     if transposed and len(shape) > 1:
         values = values.transpose(1, 2)
-    same_in_parts(values, parts)
+    expected, found = in_parts(values, 1), in_parts(values, parts)
+    assert equal(found, expected)
+    assert not torch.equal(found[0], found[1])
 
 
 @pytest.mark.parametrize("parts", [2, 4, 5, 8])
 def test_windows_need_not_come_first_in_the_memory(parts: int) -> None:
-    same_in_parts((torch.rand(42, WINDOWS, 8) + 1).transpose(0, 1), parts)
-
-
-def same_in_parts(values: torch.Tensor, parts: int) -> None:
+    values = (torch.rand(42, WINDOWS, 8) + 1).transpose(0, 1)
     expected, found = in_parts(values, 1), in_parts(values, parts)
-    assert all(torch.equal(one, other) for one, other in zip(found, expected, strict=True))
+    assert equal(found, expected)
     assert not torch.equal(found[0], found[1])
 
 
