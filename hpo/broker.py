@@ -35,7 +35,7 @@ from hpo.settings import Settings
 from hpo.stopping import StopSignals
 from hpo.storage import database_away
 from hpo.trial_source import AskAgainError
-from hpo.worker_log import log_to, log_to_nobody
+from hpo.worker_log import log_to
 from hpo.worker_options import WorkerOptions
 from hpo.worklist import Worklist
 
@@ -98,7 +98,6 @@ def work_in_fork(channel: Channel, address: str, options: WorkerOptions, setting
             over.set()
 
     def gone() -> None:
-        log_to_nobody()
         stop.gone()
         over.set()
 

@@ -89,16 +89,24 @@ class Channel:
         self._lock = threading.Lock()
 
     def say(self, value: object) -> None:
-        """Send a value."""
+        """Send a value; a client that has gone ends this process."""
         self.put(Said(value))
+
+    def mention(self, value: object) -> None:
+        """Send a value that nobody has to hear: this process goes on where the client has gone."""
+        with contextlib.suppress(OSError):
+            self._send(Said(value))
 
     def put(self, message: Message) -> None:
         """Send a message; a client that has gone ends this process."""
+        try:
+            self._send(message)
+        except OSError:
+            os._exit(1)
+
+    def _send(self, message: Message) -> None:
         with self._lock:
-            try:
-                self._connection.send(message)
-            except OSError:
-                os._exit(1)
+            self._connection.send(message)
 
     def listen(self, heard: Callable[[Any], None], gone: Callable[[], None]) -> None:
         """Call `heard` with everything that the client sends, and `gone` when it is there no more."""

@@ -23,7 +23,8 @@ class _ToChannel(logging.Handler):
         self._channel = channel
 
     def emit(self, record: logging.LogRecord) -> None:
-        self._channel.say(LogLine(record.created, record.levelname, record.getMessage()))
+        # A worker whose command was killed has still to give its trial back, and may say so to nobody.
+        self._channel.mention(LogLine(record.created, record.levelname, record.getMessage()))
 
 
 def log_to(channel: Channel) -> None:
@@ -31,8 +32,3 @@ def log_to(channel: Channel) -> None:
     _LOG.setLevel(logging.INFO)
     _LOG.addHandler(_ToChannel(channel))
     _LOG.propagate = False
-
-
-def log_to_nobody() -> None:
-    """Send it nowhere any more: a word to a client that has gone would end the process."""
-    _LOG.handlers = [logging.NullHandler()]

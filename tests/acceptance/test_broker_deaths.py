@@ -65,12 +65,13 @@ def test_a_score_is_written_though_fork_server_and_broker_died_under_its_trial(h
 
 def test_a_broker_is_gone_with_its_command_and_so_is_every_trial(hpo: Command) -> None:
     make(hpo, "cut", 40)
-    with started(hpo, "fleet", "up", "--workers", "2", TRIAL_SECONDS="20", **QUICK) as fleet:
-        assert eventually(lambda: status_of(hpo, "cut")["trials"]["running"] == 2, 60)
+    # Eight: each waits until those before it have put back their trials, half a second and more together.
+    with started(hpo, "fleet", "up", "--workers", "8", TRIAL_SECONDS="60", **QUICK) as fleet:
+        assert eventually(lambda: status_of(hpo, "cut")["trials"]["running"] == 8, 60)
         below = psutil.Process(fleet.pid).children(recursive=True)
         assert len(brokers_of(fleet.pid)) == 1
         fleet.kill()
-        _, alive = psutil.wait_procs(below, timeout=5)
+        _, alive = psutil.wait_procs(below, timeout=10)
     assert not alive
     found = hpo.json("status", "cut")["trials"]
     assert (found["running"], found["waiting"]) == (0, 18)
