@@ -17,6 +17,7 @@ import time
 import traceback
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
+from dataclasses import replace
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -213,6 +214,8 @@ class Broker:
         except Exception:  # whatever it is, the worker fails with it, as it would by itself
             return Answer(error=BrokerFailedError(traceback.format_exc()))
         if name == "take":
+            if value is not None:
+                value = replace(value, left=value.left - self._clients + 1)
             return Answer(Taken(value, frozenset(worklist.claims), worklist.server_gone))
         return Answer(value)
 

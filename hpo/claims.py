@@ -51,13 +51,18 @@ _SLOT_TAKEN = "another trial has its slot"
 
 @dataclass(frozen=True)
 class Claim:
-    """A trial that a worker holds, with everything needed to run it."""
+    """A trial that a worker holds, with everything needed to run it.
+
+    Attributes:
+        left: how many more trials its study has to give; from a broker: once each of its other workers has got one.
+    """
 
     study: str
     spec: Spec
     trial: TrialRecord
     params: Mapping[str, Any]
     prepared: Mapping[str, Any]
+    left: int = 0
 
 
 class Claims:
@@ -134,7 +139,8 @@ class Claims:
             else:
                 trial = self._start_new(worker, records, step)
             if trial is not None:
-                return Claim(self.name, self.spec, trial, self._attempts.values(trial), self._prepared)
+                values, left = self._attempts.values(trial), study.cap - 1 - _given(records)
+                return Claim(self.name, self.spec, trial, values, self._prepared, left)
         return None
 
     def end(self, trial: TrialRecord, outcome: Outcome) -> bool:
@@ -318,3 +324,8 @@ class Claims:
             return None
         asked.set_user_attr("worker", worker)
         return self._control.trial(self.name, asked.number)
+
+
+def _given(records: Sequence[TrialRecord]) -> int:
+    """Count the slots whose trial somebody has begun."""
+    return sum(record.state is not TrialState.WAITING and record.uses_slot for record in records)

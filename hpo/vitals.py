@@ -18,15 +18,12 @@ from hpo.cards import CardReading, Cards, NvmlCards
 _MIB = 2**20
 
 
-def read_vitals(
-    home: Path, trial_pid: int | None, memory_after: Sequence[float], cards: Cards | None = None
-) -> dict[str, Any]:
+def read_vitals(home: Path, trial_pid: int | None, cards: Cards | None = None) -> dict[str, Any]:
     """Return this worker's vitals as JSON values.
 
     Keys: `memory_mb` of the worker and `trial_memory_mb` of its trial's process, proportional; `own_memory_mb`, what
-    the worker shares with nobody; `memory_after`, that value after each of its last trials; `machine_memory_mb` and
-    `machine_cores`; `disk_free`, a share; `gpus`, used and total MiB of each card; `trial_gpu_mb`, what
-    the trial's process has of them.
+    the worker shares with nobody; `machine_memory_mb` and `machine_cores`; `disk_free`, a share; `gpus`, used and total
+    MiB of each card; `trial_gpu_mb`, what the trial's process has of them.
     """
     proportional, own = process_memory(os.getpid())
     readings = (cards or NvmlCards()).read()
@@ -34,7 +31,6 @@ def read_vitals(
         "memory_mb": round(proportional, 1),
         "own_memory_mb": round(own, 1),
         "trial_memory_mb": None if trial_pid is None else round(process_memory(trial_pid)[0], 1),
-        "memory_after": [round(value, 1) for value in memory_after],
         "machine_memory_mb": round(psutil.virtual_memory().total / _MIB),
         "machine_cores": os.cpu_count(),
         "disk_free": round(_disk_free(home), 4),

@@ -121,6 +121,19 @@ def test_many_workers_get_every_trial_once_and_optuna_hears_of_each(
     assert [each.intermediate_values for each in trials] == [{1: 0.25}] * CAP
 
 
+def test_what_is_left_for_a_worker_is_left_when_every_other_has_got_one(
+    start: Callable[[], Fork], call: Callable[..., tuple[BrokerClient, str]], storage: Storage
+) -> None:
+    start()
+    lines = [call() for _ in range(2)]
+    assert taken(lines[0]).left == CAP - 1
+    claim = taken(lines[1])
+    assert claim.left == CAP - 2 - 1
+    # What waits again is to be given once more.
+    assert lines[1][0].write_end("s", claim.trial, Outcome(Cause.INTERRUPTED))
+    assert taken(lines[1]).left == CAP - 2 - 1
+
+
 def test_an_end_that_was_written_by_another_is_refused_and_a_study_that_is_gone_is_named(
     start: Callable[[], Fork], call: Callable[..., tuple[BrokerClient, str]], storage: Storage
 ) -> None:
