@@ -11,8 +11,8 @@ from hpo.instability import Unstable
 from hpo.records import Alert, Counts, RepeatedFailure, StudyRecord, StudyState, TrialRecord, WorkerRecord
 from studies.sections import AlertSpec
 
-# Growth is judged from here on: the first trials fill caches, and a few MiB are no leak.
-_SETTLED_TRIALS, _LEAST_GROWTH_MB = 3, 20.0
+# Growth is judged by so many measurements: the first trials fill caches, and a few MiB are no leak.
+_SETTLED, _LEAST_GROWTH_MB = 3, 20.0
 _HOUR = 3600.0
 
 
@@ -161,14 +161,15 @@ def _share(worker: WorkerRecord, share: float) -> Iterator[Finding]:
 
 
 def _growth(worker: WorkerRecord, threshold: float) -> Iterator[Finding]:
-    after = worker.vitals.get("memory_after") or ()
-    if len(after) < 2 * _SETTLED_TRIALS:
+    vitals = worker.vitals
+    after = vitals.get("memory_after") or ()
+    if len(after) < 2 * _SETTLED:
         return
-    before, now = median(after[:_SETTLED_TRIALS]), median(after[-_SETTLED_TRIALS:])
+    before, now = median(after[:_SETTLED]), median(after[-_SETTLED:])
     if now > before * (1 + threshold) and now - before > _LEAST_GROWTH_MB:
         said = (
             f"worker {worker.id} grows trial over trial: {before:,.0f} MiB of its own, {now:,.0f} MiB "
-            f"after {len(after)} trials; `hpo fleet drain 1` and start another"
+            f"after {vitals.get('trials_ended', len(after))} trials; `hpo fleet drain 1` and start another"
         )
         yield Finding(AlertKind.MEMORY_GROWTH, said)
 

@@ -153,9 +153,7 @@ class Broker:
             # It beats for nobody, and tells whether this process was cut off: others are silent then as well.
             pulse = Pulse(storage.engine, "", self._settings.beat_seconds, _Deaf(), dict)
             stack.enter_context(pulse)
-            self._worklist = Worklist(
-                storage, self._options, self._settings, pulse.connected_seconds, self._stop.suspend.is_set
-            )
+            self._worklist = Worklist(storage, self._options, self._settings, pulse.connected_seconds, self._stop)
             self._worklist.warm_up()
             self._opened.set()
 

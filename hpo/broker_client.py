@@ -12,9 +12,8 @@ from hpo.stopping import StopSignals
 from hpo.trial_source import AskAgainError
 
 # How often a worker that waits for an answer looks whether it should go, in seconds: 64 that wait and look four times a
-# second take 2.5 % of two cores. For how long it waits on once it should.
-_LOOK_SECONDS = 1.0
-_LAST_SECONDS = 0.75
+# second take 2.5 % of two cores. Once it should, it waits as long as the second says; the broker goes on without it.
+_LOOK_SECONDS, _ANSWER_SECONDS = 1.0, 0.75
 
 
 class _GivenUpError(AskAgainError):
@@ -101,7 +100,7 @@ class BrokerClient:
         if self._connection is None:
             self._connection = Client(self._address, family="AF_UNIX")
         self._connection.send(call)
-        while not self._connection.poll(_LAST_SECONDS if (late := word.is_set()) else _LOOK_SECONDS):
+        while not self._connection.poll(_ANSWER_SECONDS if (late := word.is_set()) else _LOOK_SECONDS):
             if late:
                 self.hang_up()
                 raise _GivenUpError("the broker of this machine does not answer")

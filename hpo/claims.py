@@ -54,7 +54,8 @@ class Claim:
     """A trial that a worker holds, with everything needed to run it.
 
     Attributes:
-        left: how many more trials its study has to give; from a broker: once each of its other workers has got one.
+        left: how many trials its study has still to give, as far as was known when this one was taken. A broker takes
+            off one for each of its other workers, so that it may be negative.
     """
 
     study: str
@@ -62,11 +63,20 @@ class Claim:
     trial: TrialRecord
     params: Mapping[str, Any]
     prepared: Mapping[str, Any]
-    left: int = 0
+    left: int
 
 
 class Claims:
-    """Takes trials of one study for workers, one at a time, and takes back how they ended, any number at a time."""
+    """Takes trials of one study for workers, one at a time, and takes back how they ended, any number at a time.
+
+    Args:
+        storage: where the study is.
+        study: as it is stored.
+        is_dead: whether a worker that holds a trial is gone.
+        home: where the files of trials are kept.
+        give_up: whether to wait no longer for the study's lock to take a trial.
+        give_up_end: the same for writing down how one ended.
+    """
 
     def __init__(
         self,
@@ -75,9 +85,10 @@ class Claims:
         is_dead: Callable[[WorkerRecord], bool],
         home: Path,
         give_up: Callable[[], bool] | None = None,
+        give_up_end: Callable[[], bool] | None = None,
     ) -> None:
         self._storage = storage
-        self._give_up = give_up
+        self._give_up, self._give_up_end = give_up, give_up_end
         self._turn = threading.Lock()
         self._control = Control(storage.engine)
         self.name = study.name
@@ -110,7 +121,7 @@ class Claims:
             self._proposals.warm_up(self._ledger.read())
             self._is_warm = True
         try:
-            with self._locked():
+            with self._locked(self._give_up):
                 return self._take(worker)
         except BaseException:
             # It may have taken a trial from the queue that it could not write down.
@@ -139,7 +150,7 @@ class Claims:
             else:
                 trial = self._start_new(worker, records, step)
             if trial is not None:
-                values, left = self._attempts.values(trial), study.cap - 1 - _given(records)
+                values, left = self._attempts.values(trial), study.cap - 1 - self._ledger.slots_begun
                 return Claim(self.name, self.spec, trial, values, self._prepared, left)
         return None
 
@@ -157,12 +168,12 @@ class Claims:
         it is dropped. Optuna is told by `publish`, at once or when there is time: see the module.
         """
         if self._endings.needs_lock(trial, outcome):
-            with self._locked():
+            with self._locked(self._give_up_end):
                 held = self._endings.write(trial, outcome)
         else:
             held = self._endings.write(trial, outcome)
         if not held and outcome.cause is None:
-            with self._locked():
+            with self._locked(self._give_up_end):
                 self._endings.give_to_successor(trial, outcome, self._ledger.read())
                 self.publish()
         return held
@@ -252,16 +263,16 @@ class Claims:
             self._control.mark_noted(study)
 
     @contextmanager
-    def _locked(self) -> Iterator[None]:
+    def _locked(self, give_up: Callable[[], bool] | None = None) -> Iterator[None]:
         # Threads of one process queue here, with no connection in their hands: whoever holds the lock needs a second
         # one, and would wait for it behind all that wait for the lock.
         while not self._turn.acquire(timeout=_TURN_SECONDS):
-            if self._give_up is not None and self._give_up():
+            if give_up is not None and give_up():
                 raise LockGivenUpError
         try:
             with (
                 self._storage.engine.connect() as connection,
-                advisory_lock(connection, f"hpo study {self.name}", give_up=self._give_up),
+                advisory_lock(connection, f"hpo study {self.name}", give_up=give_up),
             ):
                 yield
         finally:
@@ -324,8 +335,3 @@ class Claims:
             return None
         asked.set_user_attr("worker", worker)
         return self._control.trial(self.name, asked.number)
-
-
-def _given(records: Sequence[TrialRecord]) -> int:
-    """Count the slots whose trial somebody has begun."""
-    return sum(record.state is not TrialState.WAITING and record.uses_slot for record in records)

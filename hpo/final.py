@@ -168,7 +168,7 @@ class _Final:
         )
         # Whatever the study keeps of its trials, a finalist is nothing without its weights.
         spec = origin.spec.model_copy(update={"keep_weights": 1})
-        return Claim(place, spec, begins, finalist.values, origin.record.prepared)
+        return Claim(place, spec, begins, finalist.values, origin.record.prepared, left=0)
 
     def _train(self, plan: FinalPlan, claims: Sequence[Claim], workers: int | None) -> list[Outcome]:
         """Return how each training ended.

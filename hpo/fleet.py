@@ -25,8 +25,8 @@ from hpo.worker_options import WorkerOptions
 _DEATHS, _WINDOW_SECONDS = 6, 600.0
 # Before a restart, doubled with every death in the window.
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 30.0
-# How long the broker is waited for when the last worker has left.
-_LEAVE_SECONDS = 5.0
+# How long the broker is waited for when the last worker has left: it may still be putting back their trials.
+_LEAVE_SECONDS = 15.0
 # Between two tries to store an alert while the database is away.
 _SAY_AGAIN_SECONDS = 5.0
 

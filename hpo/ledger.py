@@ -18,6 +18,12 @@ class Ledger:
         self._known: dict[int, TrialRecord] = {}
         self._running: set[int] = set()
         self._waiting: set[int] = set()
+        self._replaced: set[int] = set()
+        self._in_state = (
+            (TrialState.RUNNING, self._running),
+            (TrialState.WAITING, self._waiting),
+            (TrialState.REPLACED, self._replaced),
+        )
         self._lock = threading.Lock()
 
     def read(self) -> list[TrialRecord]:
@@ -32,8 +38,13 @@ class Ledger:
                 self._take_in(self._control.trials(self._study))
             return list(self._known.values())
 
+    @property
+    def slots_begun(self) -> int:
+        """In how many slots there was a trial that somebody had begun, when the trials were last read."""
+        return len(self._known) - len(self._waiting) - len(self._replaced)
+
     def _take_in(self, trials: list[TrialRecord]) -> None:
         for trial in trials:
             self._known[trial.number] = trial
-            (self._running.add if trial.state is TrialState.RUNNING else self._running.discard)(trial.number)
-            (self._waiting.add if trial.state is TrialState.WAITING else self._waiting.discard)(trial.number)
+            for state, numbers in self._in_state:
+                (numbers.add if trial.state is state else numbers.discard)(trial.number)

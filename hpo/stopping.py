@@ -15,9 +15,6 @@ from dataclasses import dataclass, field
 
 # First and longest pause between two tries, in seconds.
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 30.0
-# Who puts a trial back at once may have to wait until the other workers of the machine have put back theirs: each
-# holds the study's lock for 0.1 s and more. For how long it tries, and how often, in seconds.
-_LAST_SECONDS, _LAST_PAUSE = 4.0, 0.1
 
 
 @dataclass
@@ -28,15 +25,21 @@ class StopSignals:
     suspend: threading.Event = field(default_factory=threading.Event)
     abandon: threading.Event = field(default_factory=threading.Event)
     wake: threading.Event = field(default_factory=threading.Event)
+    _suspended_at: float = math.inf
 
     def heard(self, word: object) -> None:
         """Take a word: `leave`, `suspend` or `abandon`."""
         if word == "abandon":
             self.abandon.set()
         if word in {"abandon", "suspend"}:
+            self._suspended_at = min(self._suspended_at, time.monotonic())
             self.suspend.set()
         self.leave.set()
         self.wake.set()
+
+    def suspended_for(self, seconds: float) -> bool:
+        """Return whether so much time has passed since the first word to suspend or to abandon."""
+        return time.monotonic() - self._suspended_at >= seconds
 
     def terminate(self) -> None:
         """Take a signal: the first one suspends, the second abandons."""
@@ -50,8 +53,7 @@ class StopSignals:
 class Patience:
     """Waits between the tries of something that does not work now: longer and longer, until it is time to go.
 
-    Who is not told to go waits for ever. Who is has the grace period from then on, and tries often; who is to go at
-    once has some seconds of it.
+    Who is not told to go waits for ever. Who is has the grace period from then on, and tries often.
     """
 
     def __init__(self, stop: StopSignals, grace_seconds: float) -> None:
@@ -61,19 +63,13 @@ class Patience:
 
     def wait(self) -> bool:
         """Sleep until the next try; return False when there is to be none."""
-        if self._stop.abandon.is_set():
-            self._go_within(_LAST_SECONDS)
-            time.sleep(max(0.0, min(_LAST_PAUSE, self._go_at - time.monotonic())))
-        elif self._stop.suspend.is_set():
-            self._go_within(self._grace_seconds)
+        if self._stop.suspend.is_set():
+            self._go_at = min(self._go_at, time.monotonic() + self._grace_seconds)
             self._stop.abandon.wait(max(0.0, min(_FIRST_PAUSE, self._go_at - time.monotonic())))
         else:
             self._stop.suspend.wait(self.pause)
             self.pause = min(2 * self.pause, _LONGEST_PAUSE)
-        return time.monotonic() < self._go_at
-
-    def _go_within(self, seconds: float) -> None:
-        self._go_at = min(self._go_at, time.monotonic() + min(seconds, self._grace_seconds))
+        return not self._stop.abandon.is_set() and time.monotonic() < self._go_at
 
 
 @contextmanager

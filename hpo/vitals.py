@@ -23,7 +23,8 @@ def read_vitals(home: Path, trial_pid: int | None, cards: Cards | None = None) -
 
     Keys: `memory_mb` of the worker and `trial_memory_mb` of its trial's process, proportional; `own_memory_mb`, what
     the worker shares with nobody; `machine_memory_mb` and `machine_cores`; `disk_free`, a share; `gpus`, used and total
-    MiB of each card; `trial_gpu_mb`, what the trial's process has of them.
+    MiB of each card; `trial_gpu_mb`, what the trial's process has of them. The worker adds `memory_after`, its own
+    memory at the first beat after each trial, `trials_ended`, and `studies`, which it was told to work on.
     """
     proportional, own = process_memory(os.getpid())
     readings = (cards or NvmlCards()).read()

@@ -45,8 +45,8 @@ _DATABASE_AWAY: tuple[type[Exception], ...] = (*database_away(), AskAgainError)
 # A worker also stops waiting for another one's lock when it has to go.
 _NOT_NOW: tuple[type[Exception], ...] = (*_DATABASE_AWAY, LockGivenUpError)
 
-# Of how many trials a worker remembers what memory it had afterwards.
-_REMEMBERED_TRIALS = 50
+# Of how many beats after a trial a worker remembers what memory it had.
+_REMEMBERED_BEATS = 50
 
 
 @dataclass
@@ -103,7 +103,7 @@ class Worker:
         self._trial: TrialRun | None = None
         self._untold: deque[tuple[str, int]] = deque()
         self._spare: Fork | None = None
-        self._memory_after: deque[float] = deque(maxlen=_REMEMBERED_TRIALS)
+        self._memory_after: deque[float] = deque(maxlen=_REMEMBERED_BEATS)
         self._measured_after = 0
         self._server_gone = False
         self._ended = 0
@@ -113,7 +113,7 @@ class Worker:
     def _trials(self) -> TrialSource:
         if self._options.broker is not None:
             return BrokerClient(self._options.broker, self._stop)
-        given = self._storage, self._options, self._settings, self._pulse.connected_seconds, self._stop.suspend.is_set
+        given = self._storage, self._options, self._settings, self._pulse.connected_seconds, self._stop
         worklist = Worklist(*given)
         worklist.warm_up()
         return worklist
@@ -172,7 +172,8 @@ class Worker:
         if self._ended > self._measured_after:
             self._measured_after = self._ended
             self._memory_after.append(vitals["own_memory_mb"])
-        return {**vitals, "memory_after": [*self._memory_after], "studies": self._options.studies}
+        said = {"memory_after": [*self._memory_after], "trials_ended": self._ended, "studies": self._options.studies}
+        return {**vitals, **said}
 
     def _publish_reports(self) -> None:
         """Put what was learnt into the dashboard where a study has ended; `hpo run` does so for its own workers."""
@@ -195,6 +196,7 @@ class Worker:
         self._spare = None
         outcome = run.outcome()
         if claim.left > 0:
+            # Where that is not the last trial for this worker; otherwise it would end for nothing.
             self._fork_ahead()
         self._server_gone = run.server_gone
         if self._patiently(lambda: self._write_end(claim.study, trial, outcome)) is False:
@@ -282,8 +284,11 @@ class Worker:
             try:
                 return action()
             except _NOT_NOW as error:
-                by_broker = isinstance(error, AskAgainError)
-                said = str(error) if by_broker else f"the database is away: {type(error).__name__}"
+                if isinstance(error, LockGivenUpError):
+                    said = "others hold the study's lock"
+                else:
+                    by_broker = isinstance(error, AskAgainError)
+                    said = str(error) if by_broker else f"the database is away: {type(error).__name__}"
                 _LOG.warning("%s; next try in %.1f s", said, patience.pause)
             if not patience.wait():
                 return None

@@ -4,6 +4,7 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 from hpo.claims import Claim, Claims
 from hpo.control import Control
@@ -12,6 +13,7 @@ from hpo.fork_server import ForkFailedError, call
 from hpo.presence import is_dead, this_host
 from hpo.records import OpenWork, Outcome, StudyRecord, TrialRecord, WorkerRecord
 from hpo.settings import Settings
+from hpo.stopping import StopSignals
 from hpo.storage import Storage
 from hpo.strategies import warm_up
 from hpo.worker_options import WorkerOptions
@@ -30,7 +32,8 @@ class Worklist:
         options: of the worker.
         settings: of this machine.
         connected_seconds: for how long the beats of this process have been on time.
-        give_up: says that it has to go, and waits for nobody's lock.
+        stop: what its worker is told. With a word to go it waits for nobody's lock to take a trial. To write down how
+            one ended it does, for the grace period.
 
     Attributes:
         claims: of every study that was worked on, by its name.
@@ -43,11 +46,11 @@ class Worklist:
         options: WorkerOptions,
         settings: Settings,
         connected_seconds: Callable[[], float],
-        give_up: Callable[[], bool],
+        stop: StopSignals,
     ) -> None:
         self._storage, self._options, self._settings = storage, options, settings
         self._asker = ""
-        self._connected_seconds, self._give_up = connected_seconds, give_up
+        self._connected_seconds, self._stop = connected_seconds, stop
         self._control = Control(storage.engine)
         self._unready_until: dict[str, float] = {}
         self._last: dict[str, Claims] = {}
@@ -123,7 +126,8 @@ class Worklist:
         )
 
     def _claims_for(self, study: StudyRecord) -> Claims:
-        made = Claims(self._storage, study, self._is_dead, self._settings.home, self._give_up)
+        home, give_up_end = self._settings.home, partial(self._stop.suspended_for, self._settings.grace_seconds)
+        made = Claims(self._storage, study, self._is_dead, home, self._stop.suspend.is_set, give_up_end)
         self._last[study.name] = made
         return made
 

@@ -289,9 +289,10 @@ def test_a_worker_takes_no_more_memory_after_30_trials_than_after_3(hpo: Command
         opened(hpo) as storage,
         started(hpo, *arguments, TRIAL_SECONDS="0.5", HPO_BEAT_SECONDS="0.2", HPO_LOST_AFTER_SECONDS="30") as fleet,
     ):
-        control = Control(storage.engine)
+        control, ends_at = Control(storage.engine), time.monotonic() + 120
         while len(own) < 30:
             assert fleet.poll() is None
+            assert time.monotonic() < ends_at
             time.sleep(0.1)
             for worker in control.workers():
                 own = list(worker.vitals.get("memory_after") or ())

@@ -121,7 +121,7 @@ def test_many_workers_get_every_trial_once_and_optuna_hears_of_each(
     assert [each.intermediate_values for each in trials] == [{1: 0.25}] * CAP
 
 
-def test_what_is_left_for_a_worker_is_left_when_every_other_has_got_one(
+def test_what_is_left_to_give_counts_one_for_every_other_worker_of_the_machine(
     start: Callable[[], Fork], call: Callable[..., tuple[BrokerClient, str]], storage: Storage
 ) -> None:
     start()

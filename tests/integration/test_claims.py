@@ -1,8 +1,10 @@
 """Giving out trials on a real Postgres: once, within the cap, and after deaths at the worst moments."""
 
 import math
+import threading
 import uuid
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -377,6 +379,26 @@ def test_who_has_to_go_does_not_wait_for_the_lock_of_another(storage: Storage) -
         pytest.raises(LockGivenUpError),
     ):
         hurried.take("nobody")
+
+
+def test_who_has_to_go_waits_for_the_lock_of_another_to_put_its_trial_back(storage: Storage) -> None:
+    claims, control = make(storage)
+    claim, study = take(claims, control), control.study("s")
+    assert study is not None
+    given_up, end = threading.Event(), Outcome(Cause.INTERRUPTED)
+    hurried = Claims(storage, study, lambda _: False, Path("/nonexistent"), lambda: True, given_up.is_set)
+    with storage.engine.connect() as connection, ThreadPoolExecutor() as pool:
+        with advisory_lock(connection, "hpo study s"):
+            waiting = pool.submit(hurried.write_end, claim.trial, end)
+            # A lock is waited for by a second at first.
+            with pytest.raises(TimeoutError):
+                waiting.result(2.5)
+        assert waiting.result(10)
+        assert control.counts("s").running == 0
+        claim = take(claims, control)
+        given_up.set()
+        with advisory_lock(connection, "hpo study s"), pytest.raises(LockGivenUpError):
+            hurried.write_end(claim.trial, end)
 
 
 def test_a_worker_that_died_between_making_a_trial_and_writing_it_down_uses_up_no_slot(

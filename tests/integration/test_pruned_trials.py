@@ -170,7 +170,9 @@ def test_without_the_key_every_trial_runs_to_its_end_and_keeps_no_curve(server: 
 def begin(server: ForkServer, home: Path, objective: str) -> TrialProcess:
     spec = make_spec("single", objective=f"pruning_objectives:{objective}")
     trial = TrialRecord(0, 1, 1, 1, Origin.SAMPLED, {}, 1, TrialState.RUNNING, worker="w")
-    return TrialProcess(Claim("single", spec, trial, {}, {}), spec.objective, server.address, home, TrialLimits())
+    return TrialProcess(
+        Claim("single", spec, trial, {}, {}, left=0), spec.objective, server.address, home, TrialLimits()
+    )
 
 
 def end(process: TrialProcess, word: str = "") -> tuple[Outcome, list[tuple[float, int]]]:
@@ -215,7 +217,7 @@ def test_the_word_is_given_once_and_for_the_trials_of_the_group_alone(pruned_sea
     with open_storage(load_settings({"HPO_HOME": str(pruned_search.home)})) as storage:
         control = Control(storage.engine)
         hopeless = pruned_search.pruned[0]
-        claim = Claim("pruned", make_spec("pruned"), hopeless, {}, {})
+        claim = Claim("pruned", make_spec("pruned"), hopeless, {}, {}, left=0)
         watch = TrialWatch(control, claim)
         said = [watch.look(0.01, step) for step in range(1, STEPS + 1)]
         assert [bool(word) for word in said] == [step == 5 for step in range(1, STEPS + 1)]

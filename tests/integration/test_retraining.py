@@ -51,7 +51,7 @@ def claim(seed: int, end: str) -> Claim:
     """A training whose seed names it."""
     spec = Spec.model_validate({"name": "s", "objective": "finalist_objectives:train", "budgets": ["750k"]})
     trial = TrialRecord(seed, seed, 1, 1, Origin.SAMPLED, {"end": end}, seed, TrialState.RUNNING, worker="final")
-    return Claim("s/final/version/key", spec, trial, {"end": end}, {"derived": ()})
+    return Claim("s/final/version/key", spec, trial, {"end": end}, {"derived": ()}, left=0)
 
 
 def pool_of(server: ForkServer, home: Path, stop: StopSignals | None = None, workers: int = 2) -> Pool:

@@ -40,7 +40,7 @@ def begin(
     spec = Spec.model_validate({"name": "s", "objective": "m:f", "budgets": ["750k"]})
     trial = TrialRecord(0, 1, 1, 1, Origin.SAMPLED, {}, 1, TrialState.RUNNING, worker="w")
     limits = TrialLimits(threads, start + head_mb)
-    claim = Claim("s", spec, trial, {}, {})
+    claim = Claim("s", spec, trial, {}, {}, left=0)
     return TrialProcess(claim, f"hungry_objectives:{objective}", server.address, home, limits, spare)
 
 

@@ -54,6 +54,7 @@ CASES = [
     (with_vitals(trial_memory_mb=7950.0), "worker w1 and its trial take 8,050 MiB, over the limit of 8,000"),
     (replace(CALM, thresholds=AlertSpec(worker_memory_mb=900)), "over the limit of 900"),
     (with_vitals(memory_after=[50.0] * 5 + [80.0] * 5), "worker w1 grows trial over trial: 50 MiB"),
+    (with_vitals(memory_after=[50.0] * 5 + [80.0] * 5, trials_ended=40), "80 MiB after 40 trials"),
     (with_vitals(disk_free=0.049), "the disk of HPO_HOME on box has 4.9% left"),
     (replace(CALM, thresholds=AlertSpec(trials_per_hour=40)), "30 trials an hour, under the floor of 40"),
     (with_workers(replace(WORKER, silent_seconds=31.0)), "worker w1 has not beaten for 31 s; after 60 s any worker"),

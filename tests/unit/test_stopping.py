@@ -1,15 +1,14 @@
-"""For how long whoever is told to go tries on."""
+"""For how long whoever is told to go tries on, and what becomes of its log."""
 
+import logging
 import time
 from multiprocessing import Pipe
 
+import pytest
+
 from hpo.fork_server import Channel
 from hpo.stopping import Patience, StopSignals
-
-
-def tries(patience: Patience, most: int = 1000) -> int:
-    """Return how often this patience allows another try, up to `most`."""
-    return next((count for count in range(most) if not patience.wait()), most)
+from hpo.worker_log import log_to
 
 
 def told(word: str) -> StopSignals:
@@ -18,27 +17,39 @@ def told(word: str) -> StopSignals:
     return stop
 
 
-def test_who_puts_a_trial_back_at_once_tries_more_than_once() -> None:
-    assert tries(Patience(told("abandon"), grace_seconds=30.0), most=5) == 5
+def tries(patience: Patience) -> int:
+    """Return how often this patience allows another try, up to a hundred."""
+    return next((count for count in range(100) if not patience.wait()), 100)
 
 
-def test_who_puts_a_trial_back_at_once_does_not_try_for_the_whole_grace_period() -> None:
-    began = time.monotonic()
-    assert 10 < tries(Patience(told("abandon"), grace_seconds=300.0)) < 1000
-    assert time.monotonic() - began < 60
-
-
-def test_the_grace_period_bounds_every_try() -> None:
-    assert tries(Patience(told("abandon"), grace_seconds=0.3)) < 5
-    assert tries(Patience(told("suspend"), grace_seconds=0.3)) < 3
-
-
-def test_nothing_is_tried_again_where_nothing_is_at_stake() -> None:
+def test_who_is_told_to_suspend_tries_for_the_grace_period_and_who_is_told_to_abandon_does_not() -> None:
+    assert 0 < tries(Patience(told("suspend"), grace_seconds=1.2)) < 10
+    assert tries(Patience(told("abandon"), grace_seconds=300.0)) == 0
     for word in ("suspend", "abandon"):
         assert tries(Patience(told(word), grace_seconds=0.0)) == 0
+
+
+@pytest.mark.parametrize("word", ["suspend", "abandon"])
+def test_the_grace_period_runs_from_the_first_word(word: str) -> None:
+    stop = told(word)
+    assert not stop.suspended_for(60.0)
+    time.sleep(0.2)
+    stop.heard("abandon")
+    assert stop.suspended_for(0.2)
+
+
+def test_who_is_told_to_leave_after_its_trial_is_not_suspended() -> None:
+    assert not told("leave").suspended_for(0.0)
 
 
 def test_a_line_of_the_log_that_nobody_hears_does_not_end_the_process() -> None:
     here, there = Pipe()
     there.close()
-    Channel(here).mention("a line")
+    logger = logging.getLogger("hpo.worker")
+    before = logger.handlers[:], logger.propagate, logger.level
+    try:
+        log_to(Channel(here))
+        logger.warning("a line")
+    finally:
+        logger.handlers, logger.propagate = before[:2]
+        logger.setLevel(before[2])
