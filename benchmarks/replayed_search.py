@@ -15,7 +15,7 @@ from optuna.trial import TrialState as OptunaState
 
 from hpo.pruning import Curve, PruningRule
 from hpo.records import Origin, TrialRecord, TrialState
-from hpo.strategies import STRATEGIES
+from hpo.strategies import STRATEGIES, Strategy
 from studies.spec import Direction
 
 NO_END: Final = 10**9
@@ -114,19 +114,20 @@ class World:
         """Search until so many trials have ended, the next one would exceed the work, or all trainings are used up."""
         forced, left = list(self.forced), list(self.others)
         ended: list[Ended] = []
+        strategy = STRATEGIES["tpe"]()
         while len(ended) < cap and (forced or left):
             is_forced = bool(forced)
-            training = forced.pop(0) if is_forced else self._answer(ended, left, seed)
+            training = forced.pop(0) if is_forced else self._answer(strategy, ended, left, seed)
             trial = self._train(training, never if is_forced else prunes, ended)
             if _work([*ended, trial]) > work:
                 break
             ended.append(trial)
         return self._result(ended)
 
-    def _answer(self, ended: Sequence[Ended], left: list[Recorded], seed: int) -> Recorded:
+    def _answer(self, strategy: Strategy, ended: Sequence[Ended], left: list[Recorded], seed: int) -> Recorded:
         records = [self._record(number, trial) for number, trial in enumerate(ended)]
         own_seed = seed * 1_000_003 + len(ended)
-        params = STRATEGIES["tpe"](records, self.curves.space, self.curves.direction, own_seed)
+        params = strategy(records, self.curves.space, self.curves.direction, own_seed)
         found = min(left, key=lambda training: self.curves.distance(params, training.params))
         left.remove(found)
         return found
