@@ -50,6 +50,8 @@ def test_a_line_of_the_log_that_nobody_hears_does_not_end_the_process() -> None:
     try:
         log_to(Channel(here))
         logger.warning("a line")
+        with pytest.raises(BrokenPipeError):
+            here.send("what a worker says otherwise")
     finally:
         logger.handlers, logger.propagate = before[:2]
         logger.setLevel(before[2])
