@@ -135,7 +135,7 @@ class Claims:
             self._reap_strays()
         while (study := self._control.study(self.name)) is not None and study.state is StudyState.RUNNING:
             records, queue = self._ledger.read(), self._mirror.waiting()
-            if self._rescue_told(records, queue):
+            if self._rescue_told(queue):
                 continue
             end, step = self._search_end.look(study, records)
             if end:
@@ -143,7 +143,7 @@ class Claims:
                 self._reap_strays()
                 return None
             is_full = len(records) >= study.cap and sum(record.uses_slot for record in records) >= study.cap
-            if (is_full or step.holds) and not any(record.state is TrialState.WAITING for record in records):
+            if (is_full or step.holds) and not self._ledger.waiting:
                 return None
             if queue:
                 trial = self._start_waiting(queue[0], worker, records, study.cap)
@@ -278,10 +278,10 @@ class Claims:
         finally:
             self._turn.release()
 
-    def _rescue_told(self, records: Sequence[TrialRecord], queue: Sequence[int]) -> int:
+    def _rescue_told(self, queue: Sequence[int]) -> int:
         """Put back what waits here and does not in Optuna: a dashboard ended it, or a worker died that took it."""
         in_queue = set(queue)
-        told = [each for each in records if each.state is TrialState.WAITING and each.number not in in_queue]
+        told = [each for each in self._ledger.waiting if each.number not in in_queue]
         return sum(self._endings.rescue(record.number, record) for record in told)
 
     def _start_new(self, worker: str, records: Sequence[TrialRecord], step: Step) -> TrialRecord | None:

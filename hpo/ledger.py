@@ -43,6 +43,11 @@ class Ledger:
         """In how many slots there was a trial that somebody had begun, when the trials were last read."""
         return len(self._known) - len(self._waiting) - len(self._replaced)
 
+    @property
+    def waiting(self) -> list[TrialRecord]:
+        """The trials that waited when they were last read, in the order of their numbers."""
+        return [self._known[number] for number in sorted(self._waiting)]
+
     def _take_in(self, trials: list[TrialRecord]) -> None:
         for trial in trials:
             self._known[trial.number] = trial

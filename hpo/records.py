@@ -11,6 +11,11 @@ Key = tuple[tuple[str, Any], ...]
 """A configuration: its parameters by name."""
 
 
+def key_of(params: Mapping[str, Any]) -> Key:
+    """Return the configuration that has these parameters."""
+    return tuple(sorted(params.items()))
+
+
 class StudyState(StrEnum):
     """Whether a study gives out trials.
 
@@ -149,7 +154,7 @@ class TrialRecord:
     @cached_property
     def key(self) -> Key:
         """Equal for equal configurations; made once a record, for every decision on a study compares all of them."""
-        return tuple(sorted(self.params.items()))
+        return key_of(self.params)
 
     @property
     def is_infeasible(self) -> bool:

@@ -33,7 +33,7 @@ from hpo.storage import Storage, database_away
 from hpo.trial_run import TrialRun
 from hpo.trial_source import AskAgainError, TrialSource
 from hpo.trial_watch import TrialWatch
-from hpo.vitals import read_vitals
+from hpo.vitals import OwnMemory, read_vitals
 from hpo.worker_log import log_to
 from hpo.worker_options import WorkerOptions
 from hpo.worklist import Worklist
@@ -103,6 +103,7 @@ class Worker:
         self._trial: TrialRun | None = None
         self._untold: deque[tuple[str, int]] = deque()
         self._spare: Fork | None = None
+        self._memory = OwnMemory()
         self._memory_after: deque[float] = deque(maxlen=_REMEMBERED_BEATS)
         self._measured_after = 0
         self._server_gone = False
@@ -167,8 +168,7 @@ class Worker:
 
     def _vitals(self) -> dict[str, Any]:
         trial = self._trial
-        vitals = read_vitals(self._settings.home, trial.pid if trial else None)
-        # With the beat, which measures anyway: the kernel takes 6 ms to count the pages that are shared with others.
+        vitals = read_vitals(self._settings.home, self._memory, trial.pid if trial else None)
         if self._ended > self._measured_after:
             self._measured_after = self._ended
             self._memory_after.append(vitals["own_memory_mb"])

@@ -17,6 +17,7 @@ from optuna.distributions import BaseDistribution
 from optuna.trial import FrozenTrial
 from optuna.trial import TrialState as OptunaState
 
+from hpo.configurations import changed_places
 from hpo.pruning import BEST_SO_FAR
 from hpo.records import INFEASIBLE, TrialRecord, TrialState
 from studies.spec import Direction
@@ -55,10 +56,8 @@ class Tpe:
             direction: maximize or minimize.
             seed: equal records and seed give equal proposals.
         """
-        # A trial without one of the parameters would drop that parameter from the joint model for good.
-        fitting = [record for record in records if record.params.keys() == space.keys()]
-        if self._kept is None or not self._kept.show(fitting, space, direction):
-            self._kept = _KeptStudy(fitting, space, direction)
+        if self._kept is None or not self._kept.show(records, space, direction):
+            self._kept = _KeptStudy(records, space, direction)
         return self._kept.propose(seed)
 
 
@@ -110,14 +109,15 @@ class _Shown(FrozenTrial):
 
 
 class _KeptStudy:
-    """A study in memory that holds the records it was shown, in their order."""
+    """A study in memory that holds the records it was shown, in their order, as far as they fit the space."""
 
     def __init__(
         self, records: Sequence[TrialRecord], space: Mapping[str, BaseDistribution], direction: Direction
     ) -> None:
         self._space, self._direction = dict(space), direction
         self._shown: list[TrialRecord] = []
-        self._numbers: list[int] = []
+        # In this study; None for one that is left out.
+        self._numbers: list[int | None] = []
         self._made = self._proposals = 0
         self._storage = optuna.storages.InMemoryStorage()
         self._study = optuna.create_study(storage=self._storage, direction=direction)
@@ -129,15 +129,13 @@ class _KeptStudy:
         if (self._direction, self._space) != (direction, space) or self._proposals >= _MOST_PROPOSALS:
             return False
         known = len(self._shown)
-        changed = [
-            place
-            for place, (before, now) in enumerate(zip(self._shown, records, strict=False))
-            if before is not now and _told(before) != _told(now)
-        ]
+        others = changed_places(self._shown, records)
+        changed = [place for place in others if _told(self._shown[place]) != _told(records[place])]
         if len(records) < known or not all(_is_end(self._shown[place], records[place]) for place in changed):
             return False
         for place in changed:
-            self._end(self._numbers[place], records[place])
+            if (number := self._numbers[place]) is not None:
+                self._end(number, records[place])
         self._shown = list(records[:known])
         self._append(records[known:])
         return True
@@ -159,10 +157,13 @@ class _KeptStudy:
 
     def _append(self, records: Sequence[TrialRecord]) -> None:
         for record in records:
-            self._study.add_trial(frozen(record, self._space))
+            # A trial without one of the parameters would drop that parameter from the joint model for good.
+            fits = record.params.keys() == self._space.keys()
             self._shown.append(record)
-            self._numbers.append(self._made)
-            self._made += 1
+            self._numbers.append(self._made if fits else None)
+            if fits:
+                self._study.add_trial(frozen(record, self._space))
+                self._made += 1
 
 
 def _told(record: TrialRecord) -> tuple[int, OptunaState, float | None, Mapping[str, Any]]:
