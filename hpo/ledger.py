@@ -34,7 +34,8 @@ class Ledger:
             self._take_in(changed)
             if len(self._known) != total:
                 # One was enqueued by hand in the moment in which a later one was made, and got its slot after that one.
-                self._known = {}
+                for known in (self._known, self._running, self._waiting, self._replaced):
+                    known.clear()
                 self._take_in(self._control.trials(self._study))
             return list(self._known.values())
 
@@ -46,7 +47,8 @@ class Ledger:
     @property
     def waiting(self) -> list[TrialRecord]:
         """The trials that waited when they were last read, in the order of their numbers."""
-        return [self._known[number] for number in sorted(self._waiting)]
+        with self._lock:
+            return [self._known[number] for number in sorted(self._waiting)]
 
     def _take_in(self, trials: list[TrialRecord]) -> None:
         for trial in trials:

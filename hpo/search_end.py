@@ -59,8 +59,9 @@ class SearchEnd:
         self._kept.take_in(records)
         rule = self.spec.early_stop
         best = self._kept.best(rule.top_k, self.spec.direction)
-        # Where a mean of means is rounded otherwise, the rule itself decides.
-        return len(best) == rule.top_k and best[-1] - best[0] <= rule.threshold + 2 * SPREAD_TOLERANCE
+        if self._kept.complete() < rule.patience or len(best) < rule.top_k:
+            return False
+        return best[-1] - best[0] <= rule.threshold + SPREAD_TOLERANCE
 
     def convergence(self, records: Sequence[TrialRecord]) -> Convergence:
         """Apply the study's convergence rule to all trials; repeats change a mean, and are no evidence of search."""

@@ -18,19 +18,24 @@ import psutil
 from hpo.cards import CardReading, Cards, NvmlCards
 
 _MIB = 2**20
-# How old a count of this process's memory may be, in seconds, and by how much its resident size may have moved since.
-_OLDEST_SECONDS = 30.0
+# By how much the resident size of this process may have moved since its memory was counted.
 _MOST_MOVED = _MIB
 
 
 class OwnMemory:
-    """The memory of this process, counted only where it can have changed.
+    """The memory of this process, counted anew where its resident size has moved, and now and then.
 
     With torch loaded the kernel takes 6 ms to count pages and who shares them: of 64 workers with a beat every 5 s,
-    8 % of a core. The resident size is known without counting.
+    8 % of a core. The resident size is known without counting; it does not tell when a shared page becomes an own one.
+
+    Args:
+        oldest_seconds: how old a count may become.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, oldest_seconds: float) -> None:
+        self.is_new = False
+        """Whether what was last read had been counted for that."""
+        self._oldest_seconds = oldest_seconds
         self._process = psutil.Process()
         self._counted_at = -math.inf
         self._resident = 0
@@ -39,7 +44,9 @@ class OwnMemory:
     def read(self) -> tuple[float, float]:
         """Return proportional and own memory in MiB, of now or of a short while ago."""
         resident, now = self._process.memory_info().rss, time.monotonic()
-        if now - self._counted_at > _OLDEST_SECONDS or abs(resident - self._resident) > _MOST_MOVED:
+        too_old = now - self._counted_at > self._oldest_seconds
+        self.is_new = too_old or abs(resident - self._resident) > _MOST_MOVED
+        if self.is_new:
             self._memory, self._resident, self._counted_at = process_memory(os.getpid()), resident, now
         return self._memory
 
@@ -50,7 +57,7 @@ def read_vitals(home: Path, memory: OwnMemory, trial_pid: int | None, cards: Car
     Keys: `memory_mb` of the worker and `trial_memory_mb` of its trial's process, proportional; `own_memory_mb`, what
     the worker shares with nobody; `machine_memory_mb` and `machine_cores`; `disk_free`, a share; `gpus`, used and total
     MiB of each card; `trial_gpu_mb`, what the trial's process has of them. The worker adds `memory_after`, its own
-    memory at the first beat after each trial, `trials_ended`, and `studies`, which it was told to work on.
+    memory whenever that was counted after another trial, `trials_ended`, and `studies`, which it was told to work on.
     """
     proportional, own = memory.read()
     readings = (cards or NvmlCards()).read()

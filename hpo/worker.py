@@ -45,8 +45,10 @@ _DATABASE_AWAY: tuple[type[Exception], ...] = (*database_away(), AskAgainError)
 # A worker also stops waiting for another one's lock when it has to go.
 _NOT_NOW: tuple[type[Exception], ...] = (*_DATABASE_AWAY, LockGivenUpError)
 
-# Of how many beats after a trial a worker remembers what memory it had.
-_REMEMBERED_BEATS = 50
+# A worker counts its own memory at every sixth beat, or sooner where it has moved.
+_BEATS_A_COUNT = 6
+# How many counts after a trial it remembers.
+_REMEMBERED_COUNTS = 50
 
 
 @dataclass
@@ -103,8 +105,8 @@ class Worker:
         self._trial: TrialRun | None = None
         self._untold: deque[tuple[str, int]] = deque()
         self._spare: Fork | None = None
-        self._memory = OwnMemory()
-        self._memory_after: deque[float] = deque(maxlen=_REMEMBERED_BEATS)
+        self._memory = OwnMemory(_BEATS_A_COUNT * settings.beat_seconds)
+        self._memory_after: deque[float] = deque(maxlen=_REMEMBERED_COUNTS)
         self._measured_after = 0
         self._server_gone = False
         self._ended = 0
@@ -169,7 +171,7 @@ class Worker:
     def _vitals(self) -> dict[str, Any]:
         trial = self._trial
         vitals = read_vitals(self._settings.home, self._memory, trial.pid if trial else None)
-        if self._ended > self._measured_after:
+        if self._memory.is_new and self._ended > self._measured_after:
             self._measured_after = self._ended
             self._memory_after.append(vitals["own_memory_mb"])
         said = {"memory_after": [*self._memory_after], "trials_ended": self._ended, "studies": self._options.studies}

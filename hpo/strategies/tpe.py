@@ -56,9 +56,13 @@ class Tpe:
             direction: maximize or minimize.
             seed: equal records and seed give equal proposals.
         """
-        if self._kept is None or not self._kept.show(records, space, direction):
-            self._kept = _KeptStudy(records, space, direction)
-        return self._kept.propose(seed)
+        # Taken away meanwhile: what an error leaves half shown is not kept.
+        kept, self._kept = self._kept, None
+        if kept is None or not kept.show(records, space, direction):
+            kept = _KeptStudy(records, space, direction)
+        params = kept.propose(seed)
+        self._kept = kept
+        return params
 
 
 class _JointSampler(optuna.samplers.TPESampler):

@@ -39,7 +39,12 @@ def history(dice: random.Random) -> list[list[TrialRecord]]:
     for number in range(60):
         origin = Origin.REPEAT if records and dice.random() < 0.1 else Origin.SAMPLED
         params = dice.choice(records).params if origin is Origin.REPEAT else {"x": dice.randrange(40)}
-        records = [*records, replace(FIRST, number=number, slot=number + 1, params=params, origin=origin)]
+        state = dice.choice([TrialState.WAITING, TrialState.RUNNING])
+        made = replace(FIRST, number=number, slot=number + 1, params=params, origin=origin, state=state)
+        if (last := records[-1:]) and last[0].state is TrialState.REPLACED:
+            # Another attempt, in the same slot.
+            made = replace(last[0], number=number, state=state)
+        records = [*records, made]
         records = [ended(each, dice) if each.is_open and dice.random() < 0.4 else each for each in records]
         moments.append(records)
     return moments
@@ -60,6 +65,8 @@ def check_against_all(kept: Configurations, records: list[TrialRecord]) -> None:
     for key in {record.key for record in records}:
         assert kept.of(key) == [record for record in records if record.key == key]
     assert kept.of((("x", -1),)) == ()
+    complete = [each for each in records if each.state is TrialState.COMPLETE and each.origin is not Origin.REPEAT]
+    assert kept.complete() == len(complete)
     assert kept.last_slot == max(record.slot for record in records)
     assert kept.has_repeats == (once_each(records) != records)
 
@@ -82,6 +89,24 @@ def test_other_trials_are_not_taken_for_news_of_these() -> None:
     ):
         kept.take_in(others)
         check_against_all(kept, others)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_history_that_was_imported_stays_in_front(seed: int) -> None:
+    dice, kept = random.Random(seed), Configurations()
+    imported = [replace(FIRST, number=-1, slot=0, origin=Origin.IMPORTED, params={"x": each}) for each in range(10)]
+    before = [replace(each, state=TrialState.COMPLETE, score=dice.random()) for each in imported]
+    for records in history(dice):
+        kept.take_in([*before, *records])
+        check_against_all(kept, [*before, *records])
+
+
+def test_what_is_half_learnt_is_forgotten() -> None:
+    kept, records = Configurations(), history(random.Random(7))[-1]
+    with pytest.raises(TypeError, match="unhashable"):
+        kept.take_in([*records[:20], replace(FIRST, params={"x": []}), *records[20:]])
+    kept.take_in(records)
+    check_against_all(kept, records)
 
 
 def test_what_was_imported_twice_is_a_repeat() -> None:

@@ -4,6 +4,7 @@ import random
 from dataclasses import replace
 
 import optuna
+import pytest
 from plain_tpe import plain_study
 
 from hpo.records import Origin, TrialRecord, TrialState
@@ -52,6 +53,27 @@ def test_a_trial_of_another_space_is_not_learnt_from_so_that_the_joint_model_kee
     shown = [*forced_records(), stranger]
     without = Tpe()(forced_records(), DECLARATION.space, "maximize", 1)
     assert Tpe()(shown, DECLARATION.space, "maximize", 1) == without
+
+
+def test_a_trial_of_another_space_among_the_others_moves_nobodys_end() -> None:
+    records, kept = forced_records(), Tpe()
+    stranger = replace(records[0], number=18, params={"budget": "2M"}, state=TrialState.RUNNING, score=None)
+    running = [replace(record, state=TrialState.RUNNING, score=None) for record in records[9:]]
+    kept([*records[:9], stranger, *running], DECLARATION.space, "maximize", 1)
+    shown = [*records[:9], replace(stranger, state=TrialState.COMPLETE, score=0.9), *records[9:]]
+    assert kept(shown, DECLARATION.space, "maximize", 1) == Tpe()(records, DECLARATION.space, "maximize", 1)
+
+
+def test_an_error_leaves_nothing_behind() -> None:
+    records, kept = forced_records(), Tpe()
+    kept(records, DECLARATION.space, "maximize", 1)
+    outside = replace(records[0], number=18, params={**records[0].params, "dropout": 7.0})
+    for _ in range(2):
+        with pytest.raises(ValueError, match="dropout"):
+            kept([*records, outside], DECLARATION.space, "maximize", 1)
+    fitting = replace(records[0], number=18)
+    expected = Tpe()([*records, fitting], DECLARATION.space, "maximize", 1)
+    assert kept([*records, fitting], DECLARATION.space, "maximize", 1) == expected
 
 
 def test_tpe_learns_from_the_forced_trials() -> None:
