@@ -122,6 +122,22 @@ def test_what_has_changed_is_found_by_what_it_is_and_not_by_what_it_says() -> No
     assert changed_places([FIRST, same], [FIRST, other, FIRST]) == [1]
 
 
+def test_equal_scores_are_no_end_before_there_is_patience_enough_and_the_rule_is_not_asked(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[int] = []
+    monkeypatch.setattr(SearchEnd, "convergence", lambda _self, records: asked.append(len(records)))
+    given = {"name": "s", "objective": "example:objective", "trials": 100, "budgets": ["750k"]}
+    spec = Spec.model_validate({**given, "early_stop": {"patience": 20, "top_k": 3}, "forced_extremes": False})
+    study = StudyRecord("s", 1, {}, "", {}, 100, StudyState.RUNNING, "", {}, convergence_off=False)
+    search_end = SearchEnd(spec, Repeats(spec.seeds, spec.seed, spec.direction, has_reference=False))
+    complete = replace(FIRST, state=TrialState.COMPLETE, score=0.7)
+    records = [replace(complete, number=each, slot=each + 1, params={"x": each}) for each in range(20)]
+    for count in (3, 19, 20):
+        search_end.look(study, records[:count])
+    assert asked == [20]
+
+
 @pytest.mark.parametrize("direction", ["maximize", "minimize"])
 def test_a_search_ends_when_the_rule_asked_of_all_trials_says_so(direction: Direction) -> None:
     rule = {"patience": 8, "threshold": 0.004, "top_k": 3}
